@@ -1,0 +1,55 @@
+"""What a call used: tokens by kind, and where the figures come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class UsageSource(StrEnum):
+    """Where the figures of a call's usage come from."""
+
+    UPSTREAM = "upstream"  # reported by the upstream
+    COUNTED = "counted"  # tokenised here, from what was sent and relayed
+    HOLD = "hold"  # unknown: charged at the hold
+    NONE = "none"  # the call never ran
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call. `cached_tokens` are part of `prompt_tokens`, `reasoning_tokens` of `completion_tokens`."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    source: UsageSource = UsageSource.NONE
+
+    @property
+    def total_tokens(self) -> int:
+        """All tokens that are charged."""
+        return self.prompt_tokens + self.completion_tokens
+
+    @classmethod
+    def reported(cls, usage: object) -> Usage | None:
+        """Read the `usage` object of an OpenAI reply; None when it is absent or makes no sense.
+
+        Source: OpenAI's API reference, `CompletionUsage`. A figure that is no non-negative integer is not believed,
+        and then the whole report is not: the caller counts instead.
+        """
+        if not isinstance(usage, dict):
+            return None
+        prompt_details = usage.get("prompt_tokens_details") or {}
+        completion_details = usage.get("completion_tokens_details") or {}
+        if not isinstance(prompt_details, dict) or not isinstance(completion_details, dict):
+            return None
+        figures = (
+            usage.get("prompt_tokens"),
+            prompt_details.get("cached_tokens") or 0,
+            usage.get("completion_tokens", 0),
+            completion_details.get("reasoning_tokens") or 0,
+        )
+        if not all(isinstance(figure, int) and not isinstance(figure, bool) and figure >= 0 for figure in figures):
+            return None
+        prompt, cached, completion, reasoning = (int(str(figure)) for figure in figures)
+        return cls(prompt, cached, completion, reasoning, UsageSource.UPSTREAM)
