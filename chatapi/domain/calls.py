@@ -1,0 +1,142 @@
+"""A call through its life: the items that the ledger's writer takes, and the decisions that it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from chatapi.domain.limits import Amount, CounterKey, Denial, Need, Scope, Standing
+from chatapi.domain.principals import Claims
+from chatapi.domain.usage import Usage, UsageSource
+from chatapi.domain.windows import Window, window_key
+
+
+class CallState(StrEnum):
+    """`held → settled | released | expired`, and `expired → settled | released` when the truth arrives late."""
+
+    HELD = "held"
+    SETTLED = "settled"
+    RELEASED = "released"
+    EXPIRED = "expired"
+
+
+class AttemptState(StrEnum):
+    """An attempt is sent, and then answered, refused (the model did not run) or unknown (it may have run)."""
+
+    SENT = "sent"
+    ANSWERED = "answered"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A call that asks to be admitted. Its id is made by the gateway before the transaction, so a retry is the same call."""
+
+    call_id: str
+    claims: Claims
+    worker_id: str
+    endpoint: str
+    model: str
+    upstream: str
+    need: Need
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class HeldCall:
+    """A call as the admission wrote it: all that a settlement needs to write the row again, should it have been lost."""
+
+    call_id: str
+    claims: Claims
+    worker_id: str
+    endpoint: str
+    model: str
+    upstream: str
+    day: str
+    prompt_bound: int
+    completion_granted: int
+    cost_bound: int
+    admitted_at: datetime
+    deadline_at: datetime
+
+    @property
+    def hold(self) -> Amount:
+        """What is set aside while the call is in flight."""
+        return Amount(1, self.prompt_bound + self.completion_granted, self.cost_bound)
+
+
+def counters_of(claims: Claims, day: str) -> tuple[CounterKey, ...]:
+    """The counters that a call of the local date `day` enters, in the order in which they are locked."""
+    scopes = ((Scope.ACCESS_TOKEN, claims.jti), (Scope.USER, claims.user_id), (Scope.TENANT, claims.tenant_id))
+    return tuple(
+        CounterKey(scope, scope_id, window, window_key(window, day)) for scope, scope_id in scopes for window in (Window.DAY, Window.MONTH)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The call is admitted and held. `completion_granted` is in `call`; `bounded` says that the cap must be sent upstream."""
+
+    call: HeldCall
+    bounded: bool
+    standings: tuple[Standing, ...]
+    now: datetime
+
+
+class Refusal(StrEnum):
+    """Why an admission was not even measured."""
+
+    UNKNOWN_ACCESS_TOKEN = "unknown_access_token"
+    LEASE_EXPIRED = "lease_expired"
+
+
+Decision = Grant | Denial | Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What a call costs its counters: whether it was answered (one request), its usage, its cost in nano-dollars."""
+
+    answered: bool = False
+    usage: Usage = field(default_factory=Usage)
+    cost: int = 0
+
+    @property
+    def amount(self) -> Amount:
+        """The charge by metric."""
+        return Amount(int(self.answered), self.usage.total_tokens, self.cost)
+
+    @classmethod
+    def at_hold(cls, call: HeldCall, *, answered: bool = False) -> Charge:
+        """What is unknown is never free: tokens and cost at the hold; a request only if somebody was answered."""
+        return cls(answered, Usage(call.prompt_bound, 0, call.completion_granted, 0, UsageSource.HOLD), call.cost_bound)
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The truth about a call. It carries the whole call, so that one that finds no row can write it.
+
+    Args:
+        call: as admitted.
+        state: settled, or released when the upstream never ran it.
+        charge: what it costs; nothing when released.
+        ended: why it ended, one word for the ledger (`completed`, `client_gone`, `upstream_error`, …).
+        attempt: what became of the attempt at the upstream.
+        upstream_id: the upstream's own id of the call, where it gave one.
+    """
+
+    call: HeldCall
+    state: CallState
+    charge: Charge
+    ended: str
+    attempt: AttemptState
+    upstream_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Abandonment:
+    """An admission whose commit is in doubt: written again under its id, then released; never merely looked up."""
+
+    admission: Admission

@@ -1,0 +1,191 @@
+"""Limits, counters and the decision: whether a call fits, how long its completion may be, or which limit is in the way.
+
+Pure rules over values that `storage/ledger.py` has read under its locks, so that the decision can be tested without a
+database and is the same on every one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from chatapi.domain.windows import Window, seconds_until
+
+
+class Scope(StrEnum):
+    """Whom a counter counts. The order is the order in which rows are locked: the busiest, the tenant's, last."""
+
+    ACCESS_TOKEN = "access_token"
+    USER = "user"
+    TENANT = "tenant"
+
+
+class Metric(StrEnum):
+    """What is counted."""
+
+    REQUESTS = "requests"
+    TOKENS = "tokens"
+    COST = "cost"
+
+
+@dataclass(frozen=True, slots=True)
+class CounterKey:
+    """A counter: a scope's use in one window. Its tenant is the call's."""
+
+    scope: Scope
+    scope_id: str
+    window: Window
+    window_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """An amount of each metric: requests, tokens, nano-dollars."""
+
+    requests: int = 0
+    tokens: int = 0
+    cost: int = 0
+
+    def of(self, metric: Metric) -> int:
+        """The amount of one metric."""
+        return {Metric.REQUESTS: self.requests, Metric.TOKENS: self.tokens, Metric.COST: self.cost}[metric]
+
+    def __sub__(self, other: Amount) -> Amount:
+        return Amount(self.requests - other.requests, self.tokens - other.tokens, self.cost - other.cost)
+
+    def __neg__(self) -> Amount:
+        return Amount() - self
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """What a scope has used and what calls in flight hold, in one window."""
+
+    used: Amount = Amount()
+    held: Amount = Amount()
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most `value` of a metric in each window, for one scope."""
+
+    scope: Scope
+    metric: Metric
+    window: Window
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A limit with its numbers at one moment, and the end of its window (UTC)."""
+
+    limit: Limit
+    used: int
+    held: int
+    resets_at: datetime
+
+    @property
+    def left(self) -> int:
+        """What is neither used nor held; never negative."""
+        return max(0, self.limit.value - self.used - self.held)
+
+
+class DenialKind(StrEnum):
+    """Why a call does not fit: the window is used up, calls in flight hold the rest, or it is larger than the limit."""
+
+    USED_UP = "used_up"
+    HELD = "held"
+    TOO_LARGE = "too_large"
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """Which limit denied a call, its numbers, what the call needed of it, and when to come back."""
+
+    standing: Standing
+    needed: int
+    retry_after_s: int
+
+    @property
+    def kind(self) -> DenialKind:
+        """Used up, held by calls in flight (which may give it back), or more than the limit ever allows."""
+        if self.needed > self.standing.limit.value > 0:
+            return DenialKind.TOO_LARGE
+        if self.standing.used + self.needed > self.standing.limit.value:
+            return DenialKind.USED_UP
+        return DenialKind.HELD
+
+    def explain(self) -> str:
+        """One sentence for the client: the limit, its numbers and when it resets."""
+        standing, limit = self.standing, self.standing.limit
+        return (
+            f"The limit of {limit.value} {limit.metric} per {limit.window} for this {limit.scope.replace('_', ' ')} does not "
+            f"allow this call: {standing.used} used, {standing.held} held by calls in flight, {self.needed} needed. "
+            f"It resets at {standing.resets_at:%Y-%m-%dT%H:%M:%SZ}."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """The upper bound of a call, in tokens.
+
+    Args:
+        prompt_bound: no prompt of this call can be longer.
+        completion_wanted: the completion asked for, all choices together.
+        completion_least: the shortest completion worth sending the call for, all choices together.
+        choices: over how many choices the completion is divided evenly.
+    """
+
+    prompt_bound: int
+    completion_wanted: int
+    completion_least: int
+    choices: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How much completion (tokens, all choices together) every limit allows, and whether any limit bounds tokens at all."""
+
+    completion_granted: int
+    bounded: bool
+
+
+def decide(need: Need, standings: Iterable[Standing], now: datetime) -> Fit | Denial:
+    """Whether `need` fits under every limit: `used + held + bound <= limit` (invariant I1).
+
+    Near its end a limit on tokens shortens the completion instead of denying the call, down to `completion_least`.
+    Of several limits in the way, one that waiting for calls in flight cannot help is named, the one that resets last.
+    """
+    granted, bounded, denials = need.completion_wanted, False, list[Denial]()
+    for standing in standings:
+        metric, room = standing.limit.metric, standing.limit.value - standing.used - standing.held
+        if metric is Metric.TOKENS:
+            bounded = True
+            least = need.prompt_bound + need.completion_least
+            granted = min(granted, room - need.prompt_bound)
+        elif metric is Metric.REQUESTS:
+            least = 1
+        else:
+            raise ValueError(f"no rule for limits on {metric}")
+        if room < least:
+            denials.append(_deny(standing, least, now))
+    if denials:
+        return max(denials, key=lambda denial: (denial.kind is not DenialKind.HELD, denial.standing.resets_at))
+    return Fit(granted - granted % need.choices, bounded)
+
+
+def _deny(standing: Standing, needed: int, now: datetime) -> Denial:
+    denial = Denial(standing, needed, 1)
+    return denial if denial.kind is DenialKind.HELD else Denial(standing, needed, seconds_until(standing.resets_at, now))
+
+
+def tightest(standings: Iterable[Standing]) -> Mapping[Metric, Standing]:
+    """Of each metric that is limited, the standing with the least left: what the rate-limit headers show."""
+    chosen: dict[Metric, Standing] = {}
+    for standing in standings:
+        best = chosen.get(standing.limit.metric)
+        if best is None or standing.left < best.left:
+            chosen[standing.limit.metric] = standing
+    return chosen

@@ -1,0 +1,57 @@
+"""Windows: the days and months over which a quota is counted, as local dates of the tenant's time zone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+from zoneinfo import ZoneInfo
+
+
+class Window(StrEnum):
+    """Over what a limit is counted. A new window is a new counter: nothing is ever reset."""
+
+    DAY = "day"
+    MONTH = "month"
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A tenant's time zone, and the one that follows it from an instant on (a change waits for the open windows to end)."""
+
+    name: str
+    next_name: str | None = None
+    next_from: datetime | None = None
+
+    def at(self, now: datetime) -> ZoneInfo:
+        """The time zone in force at `now`."""
+        if self.next_name is not None and self.next_from is not None and now >= self.next_from:
+            return ZoneInfo(self.next_name)
+        return ZoneInfo(self.name)
+
+
+def local_day(now: datetime, zone: ZoneInfo) -> str:
+    """The local date at `now`, as YYYY-MM-DD: the key of a day's window."""
+    return now.astimezone(zone).date().isoformat()
+
+
+def window_key(window: Window, day: str) -> str:
+    """The key of the window that holds the local date `day`: the date itself, or its month as YYYY-MM."""
+    return day if window is Window.DAY else day[:7]
+
+
+def window_end(window: Window, day: str, zone: ZoneInfo) -> datetime:
+    """The instant (UTC) at which the window that holds the local date `day` ends.
+
+    A day ends at the next local midnight, so it has 23 or 25 hours where the clocks change. Where midnight does not
+    exist, `zoneinfo` reads it with the offset before the gap, which is the instant of the change itself.
+    """
+    first = date.fromisoformat(day)
+    following = first + timedelta(days=1) if window is Window.DAY else (first.replace(day=1) + timedelta(days=32)).replace(day=1)
+    return datetime.combine(following, time(), tzinfo=zone).astimezone(UTC)
+
+
+def seconds_until(instant: datetime, now: datetime) -> int:
+    """Whole seconds from `now` until `instant`, rounded up and at least 1: fit for Retry-After."""
+    return max(1, math.ceil((instant - now).total_seconds()))

@@ -1,0 +1,174 @@
+"""The database: one engine, short transactions, and the database's clock.
+
+PostgreSQL: every connection gives up after 2 s on a lock or when idle in a transaction, so that a stalled process cannot
+stop the others. SQLite: write-ahead log with `synchronous=FULL` (nothing acknowledged is lost at a power cut), and write
+transactions that begin with BEGIN IMMEDIATE, one at a time per process. Another process's lock is waited for by short
+sleeps, which let every other greenlet run, and never by SQLite's own busy handler, which would freeze them all.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, create_engine, event, func, make_url, select, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from chatapi.errors import ConfigurationError, DatabaseUnavailable
+from chatapi.settings import Settings
+
+LOCK_WAIT_S = 2.0
+POOL_WAIT_S = 2.0
+STATEMENT_TIMEOUT_S = 10
+CONNECT_TIMEOUT_S = 2
+
+Clock = Callable[[Connection], datetime]
+
+
+class Database:
+    """Connections and transactions. `clock` stands in for the database's own clock in tests of midnights."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self.is_sqlite = settings.is_sqlite
+        self._clock = clock or (_sqlite_now if self.is_sqlite else _postgresql_now)
+        self._writing = threading.Lock()
+        if self.is_sqlite:
+            path = make_url(settings.database).database
+            if not path or path == ":memory:":
+                raise ConfigurationError("CHATAPI_DATABASE_URL: SQLite must be a file, so that a restart forgets nothing")
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        self.engine = create_engine(settings.database, **_options(settings))
+        if self.is_sqlite:
+            event.listen(self.engine, "connect", _prepare_sqlite)
+
+    def now(self, connection: Connection) -> datetime:
+        """The database's clock, in UTC: all the machines of an installation see the same one."""
+        return self._clock(connection)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only reads, on one snapshot where the database gives one.
+
+        Raises:
+            DatabaseUnavailable: the database cannot answer.
+        """
+        with _translated(), self.engine.connect() as connection:
+            if self.is_sqlite:
+                connection.exec_driver_sql("BEGIN")
+            yield connection
+            connection.rollback()
+
+    @contextmanager
+    def write(self, wait_s: float = LOCK_WAIT_S) -> Iterator[Connection]:
+        """A transaction that writes; it commits when the block ends well. Nothing in the block may wait for anything else.
+
+        Raises:
+            DatabaseUnavailable: the database cannot answer, or its lock was not to be had within `wait_s`.
+        """
+        with _translated():
+            if not self.is_sqlite:
+                with self.engine.begin() as connection:
+                    yield connection
+                return
+            if not self._writing.acquire(timeout=wait_s):
+                raise DatabaseUnavailable
+            try:
+                with self.engine.connect() as connection:
+                    _begin_immediate(connection, wait_s)
+                    yield connection
+                    connection.commit()
+            finally:
+                self._writing.release()
+
+    def try_lock(self, connection: Connection, name: str) -> bool:
+        """Take the installation-wide lock `name` until this transaction ends, or say at once that another has it.
+
+        On SQLite a write transaction is itself such a lock.
+        """
+        if self.is_sqlite:
+            return True
+        return bool(connection.execute(select(func.pg_try_advisory_xact_lock(func.hashtext(name)))).scalar())
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    if settings.is_sqlite:
+        return {
+            "connect_args": {"timeout": 0, "isolation_level": None, "check_same_thread": False},
+            "pool_size": 8,
+            "max_overflow": 56,
+            "pool_timeout": POOL_WAIT_S,
+        }
+    limits = f"-c lock_timeout={int(LOCK_WAIT_S * 1000)} -c idle_in_transaction_session_timeout=2000"
+    return {
+        "connect_args": {
+            "options": f"{limits} -c statement_timeout={STATEMENT_TIMEOUT_S * 1000} -c timezone=UTC",
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "application_name": "chatapi",
+        },
+        "pool_size": settings.database_pool,
+        "max_overflow": 0,
+        "pool_timeout": POOL_WAIT_S,
+        "pool_pre_ping": False,
+    }
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    for attempt in range(200):
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            break
+        except Exception as error:  # another process is switching the same file over; sqlite3's own error class
+            if "locked" not in str(error) or attempt == 199:
+                raise
+            time.sleep(0.01)
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection, wait_s: float) -> None:
+    give_up_at = time.monotonic() + wait_s
+    while True:
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            return
+        except OperationalError as error:
+            if "locked" not in str(error.orig) or time.monotonic() >= give_up_at:
+                raise
+            connection.rollback()
+        time.sleep(random.uniform(0.0005, 0.003))  # noqa: S311 - spreads the waiting processes, protects nothing
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn the drivers' many ways of saying "not now" into one; a broken statement stays an error of ours."""
+    try:
+        yield
+    except PoolTimeout as error:
+        raise DatabaseUnavailable from error
+    except DBAPIError as error:
+        if isinstance(error, OperationalError) or error.connection_invalidated:
+            raise DatabaseUnavailable from error
+        raise
+
+
+def _postgresql_now(connection: Connection) -> datetime:
+    now: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return now.astimezone(UTC)
+
+
+def _sqlite_now(connection: Connection) -> datetime:
+    now: str = connection.execute(text("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')")).scalar_one()
+    return datetime.fromisoformat(now).replace(tzinfo=UTC)

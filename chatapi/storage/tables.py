@@ -1,0 +1,275 @@
+"""The tables. `tenant_id` leads every primary key and index of tenant data, and no row is shared by two tenants, so that
+tenants can be spread over database nodes; `usernames` and `workers` are small and belong to the installation."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    Uuid,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime, kept in UTC: `timestamptz` on PostgreSQL, sortable text on SQLite."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive datetimes: nobody knows what they mean."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a naive datetime cannot be stored")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give back an aware datetime in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+ID = Uuid(as_uuid=False)
+
+
+def _tenant_id() -> Column[str]:
+    return Column("tenant_id", ID, primary_key=True)
+
+
+def _count(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False, server_default=text("0"))
+
+
+def _one_of(column: str, *values: str) -> CheckConstraint:
+    return CheckConstraint(f"{column} IN ({', '.join(repr(value) for value in values)})", name=column)
+
+
+def _belongs_to(table: str, *columns: tuple[str, str]) -> ForeignKeyConstraint:
+    return ForeignKeyConstraint([here for here, _ in columns], [f"{table}.{there}" for _, there in columns])
+
+
+installation = Table(
+    "installation",
+    metadata,
+    Column("singleton", Integer, primary_key=True, autoincrement=False),
+    Column("id", ID, nullable=False),
+    Column("jwt_fingerprint", Text),  # of the secret that signs access tokens: machines that share a database share it
+    Column("created_at", UtcDateTime, nullable=False),
+    CheckConstraint("singleton = 1", name="singleton"),
+)
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("timezone", Text, nullable=False),
+    Column("next_timezone", Text),
+    Column("next_timezone_from", UtcDateTime),
+    Column("status", Text, nullable=False, server_default="active"),
+    Column("created_at", UtcDateTime, nullable=False),
+    _one_of("status", "active", "disabled", "closed"),
+)
+
+users = Table(
+    "users",
+    metadata,
+    _tenant_id(),
+    Column("id", ID, primary_key=True),
+    Column("username", Text, nullable=False),
+    Column("role", Text, nullable=False, server_default="user"),
+    Column("password_hash", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default="active"),
+    Column("created_at", UtcDateTime, nullable=False),
+    _one_of("role", "user", "admin", "operator"),
+    _one_of("status", "active", "disabled", "closed"),
+    _belongs_to("tenants", ("tenant_id", "id")),
+)
+
+usernames = Table(  # names are unique in an installation; a login finds its tenant here
+    "usernames",
+    metadata,
+    Column("username", Text, primary_key=True),
+    Column("tenant_id", ID, nullable=False),
+    Column("user_id", ID, nullable=False),
+    _belongs_to("users", ("tenant_id", "tenant_id"), ("user_id", "id")),
+)
+
+access_tokens = Table(
+    "access_tokens",
+    metadata,
+    _tenant_id(),
+    Column("jti", ID, primary_key=True),
+    Column("user_id", ID, nullable=False),
+    Column("issued_at", UtcDateTime, nullable=False),  # whole seconds: they are claims
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("revoked_at", UtcDateTime),
+    _belongs_to("users", ("tenant_id", "tenant_id"), ("user_id", "id")),
+    Index(None, "tenant_id", "user_id"),
+)
+
+login_failures = Table(  # failed logins from one address (subject '') or of one user from it (a digest of the name)
+    "login_failures",
+    metadata,
+    Column("address", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("window_start", UtcDateTime, primary_key=True),
+    _count("failures"),
+    Index(None, "window_start"),
+)
+
+known_addresses = Table(  # addresses that a user has logged in from: a stranger's failures there do not lock them out
+    "known_addresses",
+    metadata,
+    _tenant_id(),
+    Column("user_id", ID, primary_key=True),
+    Column("address", Text, primary_key=True),
+    Column("last_login_at", UtcDateTime, nullable=False),
+    _belongs_to("users", ("tenant_id", "tenant_id"), ("user_id", "id")),
+)
+
+limits = Table(
+    "limits",
+    metadata,
+    _tenant_id(),
+    Column("scope", Text, primary_key=True),
+    Column("scope_id", ID, primary_key=True),  # of scopes 'tenant' and 'each_user' the tenant's own id
+    Column("metric", Text, primary_key=True),
+    Column("window", Text, primary_key=True),
+    Column("value", BigInteger),  # NULL says: unlimited, whatever would be inherited
+    Column("changed_at", UtcDateTime, nullable=False),
+    _one_of("scope", "access_token", "user", "tenant", "each_user"),
+    _one_of("metric", "requests", "tokens"),
+    CheckConstraint("\"window\" IN ('day', 'month')", name="window"),
+    CheckConstraint("value >= 0", name="value"),
+    _belongs_to("tenants", ("tenant_id", "id")),
+)
+
+counters = Table(
+    "counters",
+    metadata,
+    _tenant_id(),
+    Column("scope", Text, primary_key=True),
+    Column("scope_id", ID, primary_key=True),
+    Column("window", Text, primary_key=True),
+    Column("window_key", Text, primary_key=True),  # YYYY-MM-DD or YYYY-MM, in the tenant's time zone
+    _count("requests_used"),
+    _count("requests_held"),
+    _count("tokens_used"),
+    _count("tokens_held"),
+    _count("cost_used"),
+    _count("cost_held"),
+    CheckConstraint("requests_held >= 0 AND tokens_held >= 0 AND cost_held >= 0", name="held"),
+    CheckConstraint("requests_used >= 0 AND tokens_used >= 0 AND cost_used >= 0", name="used"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", ID, primary_key=True),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("renewed_at", UtcDateTime, nullable=False),
+)
+
+calls = Table(
+    "calls",
+    metadata,
+    _tenant_id(),
+    Column("id", ID, primary_key=True),
+    Column("user_id", ID, nullable=False),
+    Column("jti", ID, nullable=False),
+    Column("worker_id", ID, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("upstream", Text, nullable=False),
+    Column("day", Text, nullable=False),  # the local date that its windows hold, fixed at admission
+    Column("prompt_bound", BigInteger, nullable=False),
+    Column("completion_granted", BigInteger, nullable=False),
+    Column("cost_bound", BigInteger, nullable=False),
+    Column("admitted_at", UtcDateTime, nullable=False),
+    Column("deadline_at", UtcDateTime, nullable=False),
+    Column("expired_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),  # when the truth was written
+    Column("ended", Text),
+    Column("answered", Boolean, nullable=False, server_default=text("false")),
+    Column("usage_source", Text, nullable=False, server_default="none"),
+    _count("prompt_tokens"),
+    _count("cached_tokens"),
+    _count("completion_tokens"),
+    _count("reasoning_tokens"),
+    _count("cost"),
+    _one_of("state", "held", "settled", "released", "expired"),
+    _one_of("usage_source", "none", "upstream", "counted", "hold"),
+    Index(
+        "ix_calls_held",
+        "tenant_id",
+        "worker_id",
+        postgresql_where=text("state = 'held'"),
+        sqlite_where=text("state = 'held'"),
+    ),
+    Index("ix_calls_user_day", "tenant_id", "user_id", "day"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    _tenant_id(),
+    Column("call_id", ID, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("upstream", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("upstream_id", Text),
+    _one_of("state", "sent", "answered", "refused", "unknown"),
+    _belongs_to("calls", ("tenant_id", "tenant_id"), ("call_id", "id")),
+)
+
+usage_days = Table(  # the roll-up that reports read: what settled and expired calls were charged
+    "usage_days",
+    metadata,
+    _tenant_id(),
+    Column("user_id", ID, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("day", Text, primary_key=True),
+    _count("requests"),
+    _count("prompt_tokens"),
+    _count("cached_tokens"),
+    _count("completion_tokens"),
+    _count("reasoning_tokens"),
+    _count("cost"),
+    Index(None, "tenant_id", "day"),
+)
+
+Row = dict[str, Any]
