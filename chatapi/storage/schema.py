@@ -1,0 +1,51 @@
+"""The schema's version: bringing a database up to date, and saying whether this version can serve it."""
+
+from __future__ import annotations
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+
+from chatapi.settings import PROJECT_ROOT
+from chatapi.storage.engine import Database
+
+MIGRATION_LOCK = 7_215_001  # of PostgreSQL's advisory locks: two machines that start at once migrate one after the other
+
+
+def upgrade(database: Database) -> tuple[str | None, str]:
+    """Apply every migration that is missing, all in one transaction. Returns the revision before and after."""
+    config, connection = _config(), database.engine.connect()
+    with connection:
+        if database.is_sqlite:
+            connection.exec_driver_sql("PRAGMA foreign_keys=OFF")
+            connection.commit()
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.exec_driver_sql("SET LOCAL lock_timeout = '60s'")
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+        before = revision(connection)
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        after = revision(connection)
+        connection.commit()
+        connection.invalidate()  # its settings were changed for the migration
+    return before, after or ""
+
+
+def revision(connection: Connection) -> str | None:
+    """The revision that the database is at; None when it is empty."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def head() -> str:
+    """The revision that this version of the code was written for."""
+    return ScriptDirectory.from_config(_config()).get_current_head() or ""
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(PROJECT_ROOT / "migrations"))
+    return config
