@@ -1,0 +1,1 @@
+"""The tests: real servers, real databases, through the front door."""

@@ -1,0 +1,191 @@
+"""The fixtures that every test may ask for. What starts a server is shared by the session; what holds data is not.
+
+    sqlite_url, postgres_url, database_url     a migrated database of the test's own; database_url is both in turn
+    fresh_database                             the same for as many as one likes: `fresh_database("sqlite")`
+    faults, llama_url                          an upstream that fails on demand; a real one
+    gateway, llama_gateway                     a running gateway on each database in turn, before one of these two
+    make_gateway                               a gateway of the test's own, with its own settings
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tests.support.faults import FaultyUpstream
+from tests.support.gateway import Gateway
+from tests.support.llama import API_KEY as LLAMA_KEY
+from tests.support.llama import Llama
+from tests.support.postgres import Postgres, SQLiteTemplate
+
+DATABASES = ["sqlite", "postgresql"]
+# Tests tell logins apart by address, so that the failures of one do not throttle the others.
+SHARED_SETTINGS = {"CHATAPI_TRUSTED_PROXIES": "1"}
+
+FreshDatabase = Callable[[str], str]
+
+
+class MakeGateway(Protocol):
+    """`make_gateway(database_url, upstream_url=…, environment={…}, arguments=(…), start=…)`."""
+
+    def __call__(
+        self,
+        database_url: str,
+        *,
+        upstream_url: str | None = ...,
+        environment: Mapping[str, str] | None = ...,
+        arguments: tuple[str, ...] = ...,
+        start: bool = ...,
+    ) -> Gateway:
+        """Make it; it is stopped when the test ends."""
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """The session's PostgreSQL server; tests that stop it start one of their own."""
+    server = Postgres()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> SQLiteTemplate:
+    """The migrated SQLite file that others are copied from."""
+    return SQLiteTemplate(tmp_path_factory.mktemp("sqlite-template"))
+
+
+class _Databases:
+    """Migrated databases, dropped together. PostgreSQL is only started where one is asked for."""
+
+    def __init__(self, request: pytest.FixtureRequest, factory: pytest.TempPathFactory) -> None:
+        self._request = request
+        self._factory = factory
+        self._drops = ExitStack()
+
+    def __call__(self, kind: str) -> str:
+        if kind == "sqlite":
+            template: SQLiteTemplate = self._request.getfixturevalue("sqlite_template")
+            return template.copy_to(self._factory.mktemp("sqlite") / "chatapi.sqlite3")
+        server: Postgres = self._request.getfixturevalue("postgres")
+        name = server.create()
+        self._drops.callback(server.drop, name)
+        return server.url(name)
+
+    def close(self) -> None:
+        self._drops.close()
+
+
+@pytest.fixture
+def fresh_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FreshDatabase]:
+    """Make migrated databases by kind, `"sqlite"` or `"postgresql"`; they go with the test."""
+    databases = _Databases(request, tmp_path_factory)
+    yield databases
+    databases.close()
+
+
+@pytest.fixture
+def sqlite_url(fresh_database: FreshDatabase) -> str:
+    """A migrated SQLite file."""
+    return fresh_database("sqlite")
+
+
+@pytest.fixture
+def postgres_url(fresh_database: FreshDatabase) -> str:
+    """A migrated PostgreSQL database."""
+    return fresh_database("postgresql")
+
+
+@pytest.fixture(params=DATABASES)
+def database_url(request: pytest.FixtureRequest, fresh_database: FreshDatabase) -> str:
+    """A migrated database: SQLite, then PostgreSQL."""
+    return fresh_database(request.param)
+
+
+@pytest.fixture(scope="session")
+def faults() -> Iterator[FaultyUpstream]:
+    """The upstream that fails on demand."""
+    upstream = FaultyUpstream()
+    yield upstream
+    upstream.close()
+
+
+@pytest.fixture(scope="session")
+def llama_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of llama.cpp's server, with its /v1."""
+    server = Llama(tmp_path_factory.mktemp("llama"))
+    yield server.url
+    server.close()
+
+
+@pytest.fixture(scope="session", params=DATABASES)
+def gateway(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, faults: FaultyUpstream
+) -> Iterator[Gateway]:
+    """A shared gateway with prepared users, before the upstream that fails on demand."""
+    databases = _Databases(request, tmp_path_factory)
+    shared = Gateway(databases(request.param), upstream_url=faults.url, environment=SHARED_SETTINGS, start=False)
+    yield from _shared(shared)
+    databases.close()
+
+
+@pytest.fixture(scope="session", params=DATABASES)
+def llama_gateway(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, llama_url: str
+) -> Iterator[Gateway]:
+    """A shared gateway with prepared users, before the real language model."""
+    databases = _Databases(request, tmp_path_factory)
+    shared = Gateway(
+        databases(request.param), upstream_url=llama_url, upstream_key=LLAMA_KEY, environment=SHARED_SETTINGS, start=False
+    )
+    yield from _shared(shared)
+    databases.close()
+
+
+def _shared(gateway: Gateway) -> Iterator[Gateway]:
+    try:
+        gateway.import_users()
+        gateway.start()
+        yield gateway
+    finally:
+        gateway.close()
+
+
+@pytest.fixture
+def make_gateway(faults: FaultyUpstream) -> Iterator[MakeGateway]:
+    """Make gateways with settings of their own; they stop with the test. `upstream_url` is `faults` unless given."""
+    with ExitStack() as stack:
+
+        def make(
+            database_url: str,
+            *,
+            upstream_url: str | None = faults.url,
+            environment: Mapping[str, str] | None = None,
+            arguments: tuple[str, ...] = (),
+            start: bool = True,
+        ) -> Gateway:
+            made = Gateway(
+                database_url, upstream_url=upstream_url, environment=environment, arguments=arguments, start=False
+            )
+            stack.callback(made.close)
+            if start:
+                made.start()
+            return made
+
+        yield make
+
+
+@pytest.fixture
+def marker(request: pytest.FixtureRequest) -> str:
+    """A text that no other test sends, to find one's own requests by."""
+    return re.sub(r"\W+", "-", request.node.name)
+
+
+@pytest.fixture
+def users_csv(tmp_path: Path) -> Path:
+    """Where a test may write its CSV."""
+    return tmp_path / "users.csv"

@@ -1,0 +1,1 @@
+"""CONTRACT.md, row by row, through real HTTP on both databases."""

@@ -1,0 +1,1 @@
+"""What the tests stand on: a real PostgreSQL, gateway and language model, and an upstream that fails on demand."""

@@ -1,0 +1,170 @@
+"""The gateway as its users have it: `chatapi serve` as a process, spoken to through HTTP and the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from tests.support.http import Http
+from tests.support.processes import chatapi_command, clean_environment, end, free_port
+from tests.support.users import PASSWORD, User, UserPool
+
+JWT_SECRET = "the secret of the tests, which is longer than thirty-two bytes"
+START_PATIENCE_S = 30.0
+
+
+class Gateway:
+    """One running gateway.
+
+    Args:
+        database_url: a migrated database, as `CHATAPI_DATABASE_URL` wants it.
+        upstream_url: the upstream's address with its `/v1`; None for no upstream at all.
+        upstream_key: the key that the upstream is called with.
+        environment: more settings, which win over these.
+        arguments: more arguments of `chatapi serve`.
+        start: whether to start at once; else `start()` does.
+    """
+
+    def __init__(
+        self,
+        database_url: str,
+        *,
+        upstream_url: str | None,
+        upstream_key: str = "sk-of-the-tests",
+        environment: Mapping[str, str] | None = None,
+        arguments: tuple[str, ...] = (),
+        start: bool = True,
+    ) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="chatapi-gateway-"))
+        self.database_url = database_url
+        self.port = free_port()
+        self.base_url = f"http://127.0.0.1:{self.port}"
+        upstream = {"OPENAI_BASE_URL": upstream_url, "OPENAI_API_KEY": upstream_key} if upstream_url else {}
+        self.environment = {
+            "CHATAPI_DATABASE_URL": database_url,
+            "CHATAPI_VAR_DIR": str(self.folder / "var"),
+            "CHATAPI_ENV_FILE": str(self.folder / "no.env"),
+            "CHATAPI_BIND": f"127.0.0.1:{self.port}",
+            "CHATAPI_JWT_SECRET_KEY": JWT_SECRET,
+            **upstream,
+            **(environment or {}),
+        }
+        self.arguments = arguments
+        self.http = Http(self.base_url)
+        self.users = UserPool()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._access_tokens: dict[str, str] = {}
+        if start:
+            self.start()
+
+    @property
+    def log_path(self) -> Path:
+        """The file that has what the gateway wrote to stdout and stderr."""
+        return self.folder / "gateway.log"
+
+    @property
+    def pid(self) -> int:
+        """The process id of `chatapi serve`, which is gunicorn's master."""
+        assert self._process is not None, "the gateway was not started"
+        return self._process.pid
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start `chatapi serve`, and wait until `/readyz` says yes.
+
+        Raises:
+            RuntimeError: with the log, where it ends or is not ready in time.
+        """
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*chatapi_command(), "serve", *self.arguments],
+                env=clean_environment(self.environment), cwd=self.folder,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )
+        if wait:
+            self._await_ready()
+
+    def _await_ready(self) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + START_PATIENCE_S
+        said = "nothing"
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                answer = self.http.get("/readyz")
+                if answer.is_success:
+                    return
+                said = f"{answer.status_code} {answer.text}"
+            except httpx2.TransportError as error:
+                said = repr(error)
+            time.sleep(0.05)
+        self.stop(patience_s=1.0)
+        raise RuntimeError(f"the gateway is not ready; /readyz: {said}; its log:\n{self.log()[-5000:]}")
+
+    def stop(self, *, patience_s: float = 10.0) -> int:
+        """SIGTERM, then SIGKILL where that was not enough; the exit code. It can be started again."""
+        code = end(self._process, patience_s=patience_s) if self._process else 0
+        self._process = None
+        return code
+
+    def close(self) -> None:
+        """Stop for good."""
+        self.stop()
+        self.http.close()
+
+    def run(
+        self, *arguments: str, environment: Mapping[str, str] | None = None, stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a `chatapi` command in this installation, whatever its exit code."""
+        return subprocess.run(
+            [*chatapi_command(), *arguments],
+            env=clean_environment({**self.environment, **(environment or {})}), cwd=self.folder,
+            input=stdin or "", capture_output=True, text=True, encoding="utf-8", timeout=120, check=False,
+        )
+
+    def cli(self, *arguments: str, environment: Mapping[str, str] | None = None, stdin: str | None = None) -> str:
+        """Run a `chatapi` command that must succeed; its stdout."""
+        done = self.run(*arguments, environment=environment, stdin=stdin)
+        assert done.returncode == 0, f"chatapi {' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def import_users(self) -> None:
+        """Import the prepared users that `users.take()` hands out."""
+        path = self.folder / "users.csv"
+        UserPool.write_csv(path)
+        self.cli("users", "import", str(path))
+
+    def exchange(self, username: str, password: str = PASSWORD, *, address: str | None = None) -> httpx2.Response:
+        """`POST /token`; `address` is put into X-Forwarded-For."""
+        headers = {"X-Forwarded-For": address} if address else {}
+        return self.http.post("/token", json={"u": username, "p": password}, headers=headers)
+
+    def token(self, user: User) -> str:
+        """The user's JWT, exchanged once and remembered."""
+        if user.name not in self._access_tokens:
+            answer = self.exchange(user.name, user.password)
+            assert answer.status_code in (200, 201), answer.text
+            self._access_tokens[user.name] = answer.json()["message"]["token"]
+        return self._access_tokens[user.name]
+
+    def sign_in(self, kind: str = "many") -> str:
+        """The JWT of a prepared user that nobody had before."""
+        return self.token(self.users.take(kind))
+
+    def usage(self, tenant: str | None = None) -> list[dict[str, Any]]:
+        """The rows of `chatapi usage --json`, of one tenant where one is given."""
+        rows: list[dict[str, Any]] = json.loads(self.cli("usage", "--json"))
+        return [row for row in rows if tenant in (None, row["tenant"])]
+
+    def log(self) -> str:
+        """Everything that the gateway has written so far."""
+        return self.log_path.read_text("utf-8", errors="replace") if self.log_path.exists() else ""
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """The log's lines that are JSON objects."""
+        return [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
