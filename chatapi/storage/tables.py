@@ -186,8 +186,6 @@ counters = Table(
     _count("tokens_held"),
     _count("cost_used"),
     _count("cost_held"),
-    CheckConstraint("requests_held >= 0 AND tokens_held >= 0 AND cost_held >= 0", name="held"),
-    CheckConstraint("requests_used >= 0 AND tokens_used >= 0 AND cost_used >= 0", name="used"),
 )
 
 workers = Table(

@@ -73,8 +73,6 @@ def upgrade() -> None:
         sa.Column("tokens_held", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("cost_used", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("cost_held", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
-        sa.CheckConstraint("requests_held >= 0 AND tokens_held >= 0 AND cost_held >= 0", name=op.f("ck_counters_held")),
-        sa.CheckConstraint("requests_used >= 0 AND tokens_used >= 0 AND cost_used >= 0", name=op.f("ck_counters_used")),
         sa.PrimaryKeyConstraint("tenant_id", "scope", "scope_id", "window", "window_key", name=op.f("pk_counters")),
     )
     op.create_table(

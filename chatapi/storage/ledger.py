@@ -1,0 +1,272 @@
+"""The ledger's statements: admit, settle, abandon, expire. Each runs inside its caller's transaction and commits nothing.
+
+A call leaves `held` by compare-and-set on its state, so that of a settlement, its replay and a sweep exactly one moves the
+counters (invariant I3); call rows are locked before counters, and counters before roll-ups (DESIGN §3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, select, update
+from uuid_utils import uuid7
+
+from chatapi.domain.calls import (
+    Admission,
+    AttemptState,
+    CallState,
+    Charge,
+    Decision,
+    Denial,
+    Grant,
+    HeldCall,
+    Refusal,
+    Settlement,
+    counters_of,
+)
+from chatapi.domain.effective_limits import LimitRow, effective_limits
+from chatapi.domain.limits import Amount, Counter, CounterKey, Metric, Scope, Standing, decide
+from chatapi.domain.principals import Claims
+from chatapi.domain.windows import Window, Zone, local_day, window_end, window_key
+from chatapi.storage import counters, rollups
+from chatapi.storage.counters import Change, Key, insert_for
+from chatapi.storage.engine import Database
+from chatapi.storage.tables import Row, access_tokens, attempts, calls, limits, tenants, users, workers
+
+Defaults = Mapping[tuple[Metric, Window], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The statements, with what they need to know of the installation: default limits, and how long a lease lives."""
+
+    database: Database
+    defaults: Defaults
+    lease_s: float
+
+    def admit(self, connection: Connection, admission: Admission) -> Decision:
+        """Decide one admission and, when it fits, hold its bound and write its call and first attempt.
+
+        What is denied writes nothing. The principal and the limits are read after the counters are locked, so that a change which has
+        committed holds from the next admission on.
+        """
+        claims, now = admission.claims, self.database.now(connection)
+        zone = _zone(connection, claims, now)
+        if zone is None:
+            return Refusal.UNKNOWN_ACCESS_TOKEN
+        day = local_day(now, zone.at(now))
+        keys: list[Key] = [(claims.tenant_id, key) for key in counters_of(claims, day)]
+        found = counters.add(connection, dict.fromkeys(keys, Change()))
+        refusal = self._refusal(connection, admission, now)
+        if refusal is not None:
+            connection.rollback()
+            return refusal
+        standings = self._standings(connection, claims, found, day, now, zone)
+        fit = decide(admission.need, standings, now)
+        if isinstance(fit, Denial):
+            connection.rollback()
+            return fit
+        call = _held(admission, day, fit.completion_granted, now)
+        counters.add(connection, dict.fromkeys(keys, Change(held=call.hold)))
+        connection.execute(calls.insert(), _call_row(call, CallState.HELD))
+        connection.execute(attempts.insert(), _attempt_row(call, AttemptState.SENT))
+        return Grant(call, fit.bounded, tuple(_after(standing, call.hold) for standing in standings), now)
+
+    def settle(self, connection: Connection, settlement: Settlement) -> bool:
+        """Write the truth about a call, once. Returns False when it was already there (a replay).
+
+        From `held` the hold leaves the counters; from `expired` the charge at the hold is corrected; a call whose row was
+        lost is written again.
+        """
+        call, charge = settlement.call, settlement.charge
+        left = self._leave(connection, settlement)
+        if left is None:
+            return False
+        used, held = charge.amount, Amount()
+        already = Charge()
+        if left is CallState.HELD:
+            held = -call.hold
+        elif left is CallState.EXPIRED:
+            already = Charge.at_hold(call)
+            used = used - already.amount
+        change = Change(used, held)
+        counters.add(connection, {(call.claims.tenant_id, key): change for key in counters_of(call.claims, call.day)})
+        rollups.add(connection, [(call, charge, already)])
+        return True
+
+    def abandon(self, connection: Connection, admission: Admission) -> bool:
+        """End an admission whose commit is in doubt: write the call as released, or release it if it is there after all.
+
+        Writing its row, rather than looking for it, keeps a commit that is still under way from succeeding later.
+        """
+        now = self.database.now(connection)
+        zone = _zone(connection, admission.claims, now)
+        if zone is None:
+            return False
+        call = _held(admission, local_day(now, zone.at(now)), 0, now)
+        row = _call_row(call, CallState.RELEASED) | {"ended": "abandoned", "ended_at": now, "prompt_bound": 0, "cost_bound": 0}
+        inserted = connection.execute(insert_for(connection)(calls).values(row).on_conflict_do_nothing())
+        if inserted.rowcount == 1:
+            connection.execute(attempts.insert(), _attempt_row(call, AttemptState.REFUSED) | {"ended_at": now})
+            return True
+        there = find(connection, admission.claims.tenant_id, admission.call_id)
+        settlement = Settlement(there, CallState.RELEASED, Charge(), "abandoned", AttemptState.REFUSED)
+        return self.settle(connection, settlement)
+
+    def expire(self, connection: Connection, doomed: list[HeldCall]) -> int:
+        """Expire held calls: charge tokens and cost at the hold, count no request. Returns how many still were held."""
+        now, changes, expired = self.database.now(connection), dict[Key, Change](), []
+        for call in sorted(doomed, key=lambda call: (call.claims.tenant_id, call.call_id)):
+            charge = Charge.at_hold(call)
+            values = _charge_row(charge) | {"state": CallState.EXPIRED.value, "expired_at": now, "ended": "expired"}
+            if connection.execute(_from(call, CallState.HELD).values(values)).rowcount != 1:
+                continue
+            expired.append((call, charge, Charge()))
+            for key in counters_of(call.claims, call.day):
+                place = (call.claims.tenant_id, key)
+                changes[place] = changes.get(place, Change()) + Change(charge.amount, -call.hold)
+        if expired:
+            counters.add(connection, changes)
+            rollups.add(connection, expired)
+        return len(expired)
+
+    def _leave(self, connection: Connection, settlement: Settlement) -> CallState | None:
+        """Move the call out of the state it is in. Returns that state (RELEASED stands for: there was no row), or None for a replay."""
+        call, now = settlement.call, self.database.now(connection)
+        values = _charge_row(settlement.charge) | {"state": settlement.state.value, "ended_at": now, "ended": settlement.ended}
+        for _ in range(2):  # a second look, should the row have appeared between the first one and our own insert
+            for state in (CallState.HELD, CallState.EXPIRED):
+                if connection.execute(_from(call, state).values(values)).rowcount == 1:
+                    _end_attempt(connection, settlement, now)
+                    return state
+            row = _call_row(call, settlement.state) | values
+            if connection.execute(insert_for(connection)(calls).values(row).on_conflict_do_nothing()).rowcount == 1:
+                ended = {"ended_at": now, "upstream_id": settlement.upstream_id}
+                connection.execute(attempts.insert(), _attempt_row(call, settlement.attempt) | ended)
+                return CallState.RELEASED
+        return None
+
+    def _refusal(self, connection: Connection, admission: Admission, now: datetime) -> Refusal | None:
+        claims = admission.claims
+        principal = connection.execute(
+            select(access_tokens.c.expires_at, access_tokens.c.revoked_at, users.c.status, tenants.c.status.label("tenant"))
+            .join(users, (users.c.tenant_id == access_tokens.c.tenant_id) & (users.c.id == access_tokens.c.user_id))
+            .join(tenants, tenants.c.id == access_tokens.c.tenant_id)
+            .where(access_tokens.c.tenant_id == claims.tenant_id, access_tokens.c.jti == claims.jti, users.c.id == claims.user_id)
+        ).one_or_none()
+        if principal is None or principal.revoked_at is not None or principal.expires_at <= now:
+            return Refusal.UNKNOWN_ACCESS_TOKEN
+        if principal.status != "active" or principal.tenant != "active":
+            return Refusal.UNKNOWN_ACCESS_TOKEN
+        renewed_at = connection.execute(select(workers.c.renewed_at).where(workers.c.id == admission.worker_id)).scalar()
+        if renewed_at is None or renewed_at + timedelta(seconds=self.lease_s) <= now:
+            return Refusal.LEASE_EXPIRED
+        return None
+
+    def _standings(
+        self, connection: Connection, claims: Claims, found: Mapping[Key, Counter], day: str, now: datetime, zone: Zone
+    ) -> list[Standing]:
+        rows = connection.execute(
+            select(limits.c.scope, limits.c.scope_id, limits.c.metric, limits.c.window, limits.c.value).where(
+                limits.c.tenant_id == claims.tenant_id, limits.c.scope_id.in_([claims.jti, claims.user_id, claims.tenant_id])
+            )
+        )
+        named = [LimitRow(row.scope, row.scope_id, Metric(row.metric), Window(row.window), row.value) for row in rows]
+        ids = {Scope.ACCESS_TOKEN: claims.jti, Scope.USER: claims.user_id, Scope.TENANT: claims.tenant_id}
+        standings = []
+        for limit in effective_limits(named, self.defaults):
+            key = CounterKey(limit.scope, ids[limit.scope], limit.window, window_key(limit.window, day))
+            counter = found[claims.tenant_id, key]
+            ends = window_end(limit.window, day, zone.at(now))
+            standings.append(Standing(limit, counter.used.of(limit.metric), counter.held.of(limit.metric), ends))
+        return standings
+
+
+def new_id() -> str:
+    """A time-ordered id (UUID version 7, RFC 9562)."""
+    return str(uuid7())
+
+
+def find(connection: Connection, tenant_id: str, call_id: str) -> HeldCall:
+    """The call as it was admitted."""
+    return held_call(connection.execute(select(calls).where(calls.c.tenant_id == tenant_id, calls.c.id == call_id)).mappings().one())
+
+
+def held_call(row: Mapping[str, object]) -> HeldCall:
+    """Read a row of `calls` as the admission wrote it."""
+    fields: Row = {name: row[name] for name in HeldCall.__dataclass_fields__ if name in row}
+    claims = Claims(str(row["tenant_id"]), str(row["user_id"]), str(row["jti"]))
+    return HeldCall(call_id=str(row["id"]), claims=claims, **fields)
+
+
+def _zone(connection: Connection, claims: Claims, now: datetime) -> Zone | None:
+    columns = (tenants.c.timezone, tenants.c.next_timezone, tenants.c.next_timezone_from)
+    row = connection.execute(select(*columns).where(tenants.c.id == claims.tenant_id)).one_or_none()
+    return None if row is None else Zone(*row)
+
+
+def _held(admission: Admission, day: str, completion_granted: int, now: datetime) -> HeldCall:
+    return HeldCall(
+        call_id=admission.call_id,
+        claims=admission.claims,
+        worker_id=admission.worker_id,
+        endpoint=admission.endpoint,
+        model=admission.model,
+        upstream=admission.upstream,
+        day=day,
+        prompt_bound=admission.need.prompt_bound,
+        completion_granted=completion_granted,
+        cost_bound=0,
+        admitted_at=now,
+        deadline_at=now + timedelta(seconds=admission.deadline_s),
+    )
+
+
+def _after(standing: Standing, hold: Amount) -> Standing:
+    return Standing(standing.limit, standing.used, standing.held + hold.of(standing.limit.metric), standing.resets_at)
+
+
+def _from(call: HeldCall, state: CallState):  # noqa: ANN202
+    return update(calls).where(calls.c.tenant_id == call.claims.tenant_id, calls.c.id == call.call_id, calls.c.state == state.value)
+
+
+def _call_row(call: HeldCall, state: CallState) -> Row:
+    row: Row = {name: getattr(call, name) for name in HeldCall.__dataclass_fields__ if name not in {"call_id", "claims"}}
+    claims = {"tenant_id": call.claims.tenant_id, "user_id": call.claims.user_id, "jti": call.claims.jti}
+    return row | claims | {"id": call.call_id, "state": state.value}
+
+
+def _charge_row(charge: Charge) -> Row:
+    usage = charge.usage
+    return {
+        "answered": charge.answered,
+        "usage_source": usage.source.value,
+        "prompt_tokens": usage.prompt_tokens,
+        "cached_tokens": usage.cached_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "cost": charge.cost,
+    }
+
+
+def _attempt_row(call: HeldCall, state: AttemptState) -> Row:
+    return {
+        "tenant_id": call.claims.tenant_id,
+        "call_id": call.call_id,
+        "number": 1,
+        "upstream": call.upstream,
+        "model": call.model,
+        "state": state.value,
+        "started_at": call.admitted_at,
+    }
+
+
+def _end_attempt(connection: Connection, settlement: Settlement, now: datetime) -> None:
+    call = settlement.call
+    connection.execute(
+        update(attempts)
+        .where(attempts.c.tenant_id == call.claims.tenant_id, attempts.c.call_id == call.call_id, attempts.c.number == 1)
+        .values(state=settlement.attempt.value, ended_at=now, upstream_id=settlement.upstream_id)
+    )
