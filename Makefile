@@ -1,0 +1,44 @@
+# ChatAPI's commands. `make run` and `make test` are all that a fresh machine with Python 3.11 or newer needs.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+PIP := $(BIN)/python -m pip install -qq --no-input --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test check proof chaos bench
+
+help:  ## Say what there is
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+install: $(STAMP)  ## Make .venv with all that is needed; nothing is done when nothing changed
+
+$(STAMP): requirements.txt requirements-dev.txt requirements.in pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ChatAPI needs Python 3.11 or newer; name one: make PYTHON=python3.12 …")'
+	@test -x $(BIN)/python || echo "Making .venv"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { rm -rf .venv; $(PYTHON) -m virtualenv -q .venv; }
+	@echo "Installing the pinned packages into .venv (about a minute the first time)"
+	@$(PIP) --require-hashes -r requirements.txt -r requirements-dev.txt
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+	@echo "Installed"
+
+run: install  ## Migrate and serve; without a configured upstream, with the demo upstream on loopback
+	@exec scripts/run.sh
+
+test: install  ## Run the whole test suite, PostgreSQL included, with branch coverage
+	@$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+check: install  ## Check style, types and layers
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+proof: install  ## Run the metering protocol's state machine with thousands of examples (hours)
+	@CHATAPI_PROOF=1 $(BIN)/python -m pytest --timeout=0 tests/concurrency $(ARGS)
+
+chaos: install  ## Kill workers and cut connections for longer than `make test` does
+	@CHATAPI_CHAOS=long $(BIN)/python -m pytest --timeout=0 tests/chaos $(ARGS)
+
+bench: install  ## Measure
+	@$(BIN)/python -m bench $(ARGS)
