@@ -1,0 +1,83 @@
+"""Which limits hold for one user: its own, or its tenant's for each user, or the installation's defaults; and its tenant's.
+
+The one place of this rule: admissions decide by it, and `chatapi limits show` explains it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from chatapi.domain.limits import Limit, Metric, Scope
+from chatapi.domain.windows import Window
+
+Defaults = Mapping[tuple[Metric, Window], int]
+
+
+class LimitScope(StrEnum):
+    """Whom a limit that was set is for. `each_user`: every user of the tenant that has none of its own."""
+
+    ACCESS_TOKEN = "access_token"
+    USER = "user"
+    EACH_USER = "each_user"
+    TENANT = "tenant"
+
+
+class LimitSource(StrEnum):
+    """Where a limit in force comes from."""
+
+    OWN = "own"  # set for exactly this scope
+    EACH_USER = "each_user"  # the tenant's, for each of its users
+    DEFAULT = "default"  # the installation's settings
+
+
+@dataclass(frozen=True, slots=True)
+class LimitRow:
+    """A limit as it was set. `value` None says: unlimited, whatever would be inherited."""
+
+    scope: str
+    scope_id: str
+    metric: Metric
+    window: Window
+    value: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class EffectiveLimit:
+    """A limit in force for one scope, and where it comes from. `value` None: unlimited, and somebody said so."""
+
+    scope: Scope
+    metric: Metric
+    window: Window
+    value: int | None
+    source: LimitSource
+
+
+def explain_limits(rows: Iterable[LimitRow], defaults: Defaults) -> tuple[EffectiveLimit, ...]:
+    """The limits that concern one user, each with its source.
+
+    Per metric and window, the user's is its own row, else its tenant's `each_user`, else the default. Limits of the tenant
+    and of the access token are rows of their own and inherit nothing.
+
+    Args:
+        rows: the rows of this user, of its tenant (`tenant`, `each_user`) and of its access token; nobody else's.
+        defaults: the installation's limits for every user; what is absent is unlimited.
+    """
+    found = {(Scope.USER, *place): (value, LimitSource.DEFAULT) for place, value in defaults.items()}
+    own_last = sorted(rows, key=lambda row: row.scope != LimitScope.EACH_USER)
+    for row in own_last:
+        inherited = row.scope == LimitScope.EACH_USER
+        scope = Scope.USER if inherited else Scope(row.scope)
+        source = LimitSource.EACH_USER if inherited else LimitSource.OWN
+        found[scope, row.metric, row.window] = (row.value, source)
+    return tuple(EffectiveLimit(*place, value, source) for place, (value, source) in found.items())
+
+
+def effective_limits(rows: Iterable[LimitRow], defaults: Defaults) -> tuple[Limit, ...]:
+    """The limits that an admission must keep: `explain_limits` without what is unlimited."""
+    return tuple(
+        Limit(limit.scope, limit.metric, limit.window, limit.value)
+        for limit in explain_limits(rows, defaults)
+        if limit.value is not None
+    )
