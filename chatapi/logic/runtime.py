@@ -9,6 +9,7 @@ from chatapi.logic.running import RunningCalls
 from chatapi.logic.turns import Turns
 from chatapi.settings import Settings
 from chatapi.storage.engine import Database
+from chatapi.storage.ledger import Ledger
 from chatapi.storage.writer import LedgerWriter
 from chatapi.upstream.upstreams import Upstreams
 
@@ -19,6 +20,7 @@ class Runtime:
 
     settings: Settings
     database: Database
+    ledger: Ledger
     writer: LedgerWriter
     upstreams: Upstreams
     hasher: Hasher

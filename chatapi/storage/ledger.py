@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select
 from uuid_utils import uuid7
 
 from chatapi.domain.calls import (
@@ -26,16 +26,23 @@ from chatapi.domain.calls import (
     Settlement,
     counters_of,
 )
-from chatapi.domain.effective_limits import LimitRow, effective_limits
+from chatapi.domain.effective_limits import Defaults, LimitRow, effective_limits
 from chatapi.domain.limits import Amount, Counter, CounterKey, Metric, Scope, Standing, decide
 from chatapi.domain.principals import Claims
 from chatapi.domain.windows import Window, Zone, local_day, window_end, window_key
-from chatapi.storage import counters, rollups
-from chatapi.storage.counters import Change, Key, insert_for
+from chatapi.storage import calls, counters, rollups
+from chatapi.storage.calls import charge_row
+from chatapi.storage.counters import Change, Key
 from chatapi.storage.engine import Database
-from chatapi.storage.tables import Row, access_tokens, attempts, calls, limits, tenants, users, workers
+from chatapi.storage.tables import access_tokens, limits, tenants, users, workers
 
-Defaults = Mapping[tuple[Metric, Window], int]
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a call had in the counters before it left its state: its hold, or what it was charged when it expired."""
+
+    hold: Amount
+    charge: Charge
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +77,8 @@ class Ledger:
             return fit
         call = _held(admission, day, fit.completion_granted, now)
         counters.add(connection, dict.fromkeys(keys, Change(held=call.hold)))
-        connection.execute(calls.insert(), _call_row(call, CallState.HELD))
-        connection.execute(attempts.insert(), _attempt_row(call, AttemptState.SENT))
+        if not calls.insert(connection, call, CallState.HELD, AttemptState.SENT):
+            raise ValueError(f"call {call.call_id} was admitted before")
         return Grant(call, fit.bounded, tuple(_after(standing, call.hold) for standing in standings), now)
 
     def settle(self, connection: Connection, settlement: Settlement) -> bool:
@@ -84,16 +91,9 @@ class Ledger:
         left = self._leave(connection, settlement)
         if left is None:
             return False
-        used, held = charge.amount, Amount()
-        already = Charge()
-        if left is CallState.HELD:
-            held = -call.hold
-        elif left is CallState.EXPIRED:
-            already = Charge.at_hold(call)
-            used = used - already.amount
-        change = Change(used, held)
+        change = Change(charge.amount - left.charge.amount, -left.hold)
         counters.add(connection, {(call.claims.tenant_id, key): change for key in counters_of(call.claims, call.day)})
-        rollups.add(connection, [(call, charge, already)])
+        rollups.add(connection, [(call, charge, left.charge)])
         return True
 
     def abandon(self, connection: Connection, admission: Admission) -> bool:
@@ -106,22 +106,18 @@ class Ledger:
         if zone is None:
             return False
         call = _held(admission, local_day(now, zone.at(now)), 0, now)
-        row = _call_row(call, CallState.RELEASED) | {"ended": "abandoned", "ended_at": now, "prompt_bound": 0, "cost_bound": 0}
-        inserted = connection.execute(insert_for(connection)(calls).values(row).on_conflict_do_nothing())
-        if inserted.rowcount == 1:
-            connection.execute(attempts.insert(), _attempt_row(call, AttemptState.REFUSED) | {"ended_at": now})
+        released = {"ended": "abandoned", "ended_at": now}
+        if calls.insert(connection, call, CallState.RELEASED, AttemptState.REFUSED, **released):
             return True
-        there = find(connection, admission.claims.tenant_id, admission.call_id)
-        settlement = Settlement(there, CallState.RELEASED, Charge(), "abandoned", AttemptState.REFUSED)
-        return self.settle(connection, settlement)
+        there = calls.find(connection, admission.claims.tenant_id, admission.call_id)
+        return self.settle(connection, Settlement(there, CallState.RELEASED, Charge(), "abandoned", AttemptState.REFUSED))
 
     def expire(self, connection: Connection, doomed: list[HeldCall]) -> int:
         """Expire held calls: charge tokens and cost at the hold, count no request. Returns how many still were held."""
         now, changes, expired = self.database.now(connection), dict[Key, Change](), []
         for call in sorted(doomed, key=lambda call: (call.claims.tenant_id, call.call_id)):
             charge = Charge.at_hold(call)
-            values = _charge_row(charge) | {"state": CallState.EXPIRED.value, "expired_at": now, "ended": "expired"}
-            if connection.execute(_from(call, CallState.HELD).values(values)).rowcount != 1:
+            if not calls.change(connection, call, CallState.HELD, CallState.EXPIRED, charge, expired_at=now, ended="expired"):
                 continue
             expired.append((call, charge, Charge()))
             for key in counters_of(call.claims, call.day):
@@ -132,20 +128,19 @@ class Ledger:
             rollups.add(connection, expired)
         return len(expired)
 
-    def _leave(self, connection: Connection, settlement: Settlement) -> CallState | None:
-        """Move the call out of the state it is in. Returns that state (RELEASED stands for: there was no row), or None for a replay."""
+    def _leave(self, connection: Connection, settlement: Settlement) -> Left | None:
+        """Move the call out of the state it is in. Returns what it had in the counters until now, or None for a replay."""
         call, now = settlement.call, self.database.now(connection)
-        values = _charge_row(settlement.charge) | {"state": settlement.state.value, "ended_at": now, "ended": settlement.ended}
+        truth = {"ended_at": now, "ended": settlement.ended}
+        known = {CallState.HELD: Left(call.hold, Charge()), CallState.EXPIRED: Left(Amount(), Charge.at_hold(call))}
         for _ in range(2):  # a second look, should the row have appeared between the first one and our own insert
-            for state in (CallState.HELD, CallState.EXPIRED):
-                if connection.execute(_from(call, state).values(values)).rowcount == 1:
-                    _end_attempt(connection, settlement, now)
-                    return state
-            row = _call_row(call, settlement.state) | values
-            if connection.execute(insert_for(connection)(calls).values(row).on_conflict_do_nothing()).rowcount == 1:
-                ended = {"ended_at": now, "upstream_id": settlement.upstream_id}
-                connection.execute(attempts.insert(), _attempt_row(call, settlement.attempt) | ended)
-                return CallState.RELEASED
+            for state, left in known.items():
+                if calls.change(connection, call, state, settlement.state, settlement.charge, **truth):
+                    calls.end_attempt(connection, settlement, now)
+                    return left
+            if calls.insert(connection, call, settlement.state, settlement.attempt, **truth, **charge_row(settlement.charge)):
+                calls.end_attempt(connection, settlement, now)
+                return Left(Amount(), Charge())
         return None
 
     def _refusal(self, connection: Connection, admission: Admission, now: datetime) -> Refusal | None:
@@ -189,18 +184,6 @@ def new_id() -> str:
     return str(uuid7())
 
 
-def find(connection: Connection, tenant_id: str, call_id: str) -> HeldCall:
-    """The call as it was admitted."""
-    return held_call(connection.execute(select(calls).where(calls.c.tenant_id == tenant_id, calls.c.id == call_id)).mappings().one())
-
-
-def held_call(row: Mapping[str, object]) -> HeldCall:
-    """Read a row of `calls` as the admission wrote it."""
-    fields: Row = {name: row[name] for name in HeldCall.__dataclass_fields__ if name in row}
-    claims = Claims(str(row["tenant_id"]), str(row["user_id"]), str(row["jti"]))
-    return HeldCall(call_id=str(row["id"]), claims=claims, **fields)
-
-
 def _zone(connection: Connection, claims: Claims, now: datetime) -> Zone | None:
     columns = (tenants.c.timezone, tenants.c.next_timezone, tenants.c.next_timezone_from)
     row = connection.execute(select(*columns).where(tenants.c.id == claims.tenant_id)).one_or_none()
@@ -226,47 +209,3 @@ def _held(admission: Admission, day: str, completion_granted: int, now: datetime
 
 def _after(standing: Standing, hold: Amount) -> Standing:
     return Standing(standing.limit, standing.used, standing.held + hold.of(standing.limit.metric), standing.resets_at)
-
-
-def _from(call: HeldCall, state: CallState):  # noqa: ANN202
-    return update(calls).where(calls.c.tenant_id == call.claims.tenant_id, calls.c.id == call.call_id, calls.c.state == state.value)
-
-
-def _call_row(call: HeldCall, state: CallState) -> Row:
-    row: Row = {name: getattr(call, name) for name in HeldCall.__dataclass_fields__ if name not in {"call_id", "claims"}}
-    claims = {"tenant_id": call.claims.tenant_id, "user_id": call.claims.user_id, "jti": call.claims.jti}
-    return row | claims | {"id": call.call_id, "state": state.value}
-
-
-def _charge_row(charge: Charge) -> Row:
-    usage = charge.usage
-    return {
-        "answered": charge.answered,
-        "usage_source": usage.source.value,
-        "prompt_tokens": usage.prompt_tokens,
-        "cached_tokens": usage.cached_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "reasoning_tokens": usage.reasoning_tokens,
-        "cost": charge.cost,
-    }
-
-
-def _attempt_row(call: HeldCall, state: AttemptState) -> Row:
-    return {
-        "tenant_id": call.claims.tenant_id,
-        "call_id": call.call_id,
-        "number": 1,
-        "upstream": call.upstream,
-        "model": call.model,
-        "state": state.value,
-        "started_at": call.admitted_at,
-    }
-
-
-def _end_attempt(connection: Connection, settlement: Settlement, now: datetime) -> None:
-    call = settlement.call
-    connection.execute(
-        update(attempts)
-        .where(attempts.c.tenant_id == call.claims.tenant_id, attempts.c.call_id == call.call_id, attempts.c.number == 1)
-        .values(state=settlement.attempt.value, ended_at=now, upstream_id=settlement.upstream_id)
-    )

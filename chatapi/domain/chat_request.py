@@ -1,0 +1,127 @@
+"""A chat completion as a client asks for it: its shape checked in OpenAI's words, and what metering needs of it.
+
+Source: OpenAI's API reference, "Create chat completion". Only the fields that bound a call are looked at; everything else
+goes to the upstream untouched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from chatapi.errors import InvalidRequest
+
+MOST_CHOICES = 128
+MOST_TOKENS = 100_000_000  # far beyond any model; keeps sums of holds within 64 bits
+ROLES = ("system", "developer", "user", "assistant", "tool", "function")
+CAPS = ("max_completion_tokens", "max_tokens")
+REASONING_MODELS = re.compile(r"^(o\d|gpt-5|gpt-oss|deepseek-r|deepseek-reasoner|qwq|.*-thinking|.*reasoning)")
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A checked request. `body` is what the client sent; `cap` its completion cap in tokens per choice, if it gave one."""
+
+    body: Mapping[str, object]
+    model: str
+    stream: bool
+    include_usage: bool
+    choices: int
+    cap: int | None
+
+    @property
+    def reasons(self) -> bool:
+        """Whether the model may think in tokens that are never shown, so that a cut reply cannot be counted here."""
+        return "reasoning_effort" in self.body or bool(REASONING_MODELS.match(self.model.lower()))
+
+    def upstream_body(self, model: str, completion_per_choice: int | None) -> dict[str, object]:
+        """The body to send: the model resolved, the completion capped where a number is given, and usage always asked for."""
+        body = dict(self.body) | {"model": model}
+        if completion_per_choice is not None:
+            given = [name for name in CAPS if body.get(name) is not None]
+            named = given or ["max_completion_tokens" if self.reasons else "max_tokens"]
+            body |= dict.fromkeys(named, completion_per_choice)
+        if self.stream:
+            options = self.body.get("stream_options")
+            body["stream_options"] = (options if isinstance(options, dict) else {}) | {"include_usage": True}
+        return body
+
+
+def parse(body: Mapping[str, object]) -> ChatRequest:
+    """Check what OpenAI would refuse for its shape.
+
+    Raises:
+        InvalidRequest: in OpenAI's words, naming the parameter.
+    """
+    model = body.get("model")
+    if model is None or model == "":
+        raise InvalidRequest("you must provide a model parameter")
+    if not isinstance(model, str):
+        raise _wrong_type("model", "a string", model)
+    _check_messages(body)
+    stream = body.get("stream")
+    if stream is not None and not isinstance(stream, bool):
+        raise _wrong_type("stream", "a boolean", stream)
+    choices = _integer(body, "n", 1, MOST_CHOICES)
+    caps = [cap for cap in (_integer(body, name, 1, MOST_TOKENS) for name in CAPS) if cap is not None]
+    return ChatRequest(body, model, bool(stream), _include_usage(body), choices or 1, max(caps, default=None))
+
+
+def _check_messages(body: Mapping[str, object]) -> None:
+    messages = body.get("messages")
+    if messages is None:
+        raise InvalidRequest("Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter")
+    if not isinstance(messages, list):
+        raise _wrong_type("messages", "an array of objects", messages)
+    if not messages:
+        problem = "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead."
+        raise InvalidRequest(problem, param="messages", code="empty_array")
+    for position, message in enumerate(messages):
+        where = f"messages[{position}]"
+        if not isinstance(message, dict):
+            raise _wrong_type(where, "an object", message)
+        if "role" not in message:
+            raise InvalidRequest(f"Missing required parameter: '{where}.role'.", param=f"{where}.role", code="missing_required_parameter")
+        if message["role"] not in ROLES:
+            supported = ", ".join(f"'{role}'" for role in ROLES)
+            problem = f"Invalid value for '{where}.role'. Supported values are: {supported}."
+            raise InvalidRequest(problem, param=f"{where}.role", code="invalid_value")
+        content = message.get("content")
+        if content is not None and not isinstance(content, str | list):
+            raise _wrong_type(f"{where}.content", "a string or an array of content parts", content)
+        if content is None and message["role"] not in {"assistant", "function"}:
+            raise InvalidRequest(f"Missing required parameter: '{where}.content'.", param=f"{where}.content", code="missing_required_parameter")
+
+
+def _include_usage(body: Mapping[str, object]) -> bool:
+    options = body.get("stream_options")
+    if options is None:
+        return False
+    if not isinstance(options, dict):
+        raise _wrong_type("stream_options", "an object", options)
+    if not body.get("stream"):
+        problem = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
+        raise InvalidRequest(problem, param="stream_options")
+    return options.get("include_usage") is True
+
+
+def _integer(body: Mapping[str, object], name: str, least: int, most: int) -> int | None:
+    value = body.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _wrong_type(name, "an integer", value)
+    if value < least:
+        problem = f"Invalid '{name}': integer below minimum value. Expected a value >= {least}, but got {value} instead."
+        raise InvalidRequest(problem, param=name, code="integer_below_min_value")
+    if value > most:
+        problem = f"Invalid '{name}': integer above maximum value. Expected a value <= {most}, but got {value} instead."
+        raise InvalidRequest(problem, param=name, code="integer_above_max_value")
+    return value
+
+
+def _wrong_type(where: str, expected: str, got: object) -> InvalidRequest:
+    names = {str: "a string", bool: "a boolean", int: "an integer", float: "a decimal number", list: "an array", dict: "an object"}
+    problem = f"Invalid type for '{where}': expected {expected}, but got {names.get(type(got), 'null')} instead."
+    return InvalidRequest(problem, param=where, code="invalid_type")

@@ -1,0 +1,104 @@
+"""Admission: bound a call from above, have the ledger hold the bound, and say what may be sent upstream.
+
+When only the prompt's byte bound is in the way, the prompt is counted with the model's own vocabulary and asked again; when
+only calls in flight are in the way, the call waits its turn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from chatapi.domain.bounds import need_of
+from chatapi.domain.calls import Admission, Decision, Grant, Refusal
+from chatapi.domain.chat_request import ChatRequest
+from chatapi.domain.limits import Denial, DenialKind, Metric
+from chatapi.domain.principals import Claims
+from chatapi.errors import QuotaDenied, Unavailable, UnknownAccessToken
+from chatapi.logic.running import RunningCall
+from chatapi.logic.runtime import Runtime
+from chatapi.storage import leases
+from chatapi.storage.ledger import new_id
+from chatapi.upstream import tokens
+from chatapi.upstream.upstreams import Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A call as an endpoint understands it: who asks, through which endpoint, for what."""
+
+    claims: Claims
+    endpoint: str
+    request: ChatRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """An admitted call: its hold is in the ledger, and this is what to send, and where."""
+
+    ask: Ask
+    grant: Grant
+    call: RunningCall
+    upstream: Upstream
+    body: dict[str, object]
+
+
+def admit(runtime: Runtime, ask: Ask) -> Admitted:
+    """Hold the bound of a call.
+
+    Raises:
+        UnknownAccessToken: the access token, its user or its tenant is not in force.
+        QuotaDenied: a limit is in the way.
+        Unavailable: the database cannot answer; nothing is held.
+    """
+    upstream, model = runtime.upstreams.resolve(ask.request.model)
+    admission = Admission(
+        call_id=new_id(),
+        claims=ask.claims,
+        worker_id=runtime.running.worker_id,
+        endpoint=ask.endpoint,
+        model=model,
+        upstream=upstream.name,
+        need=need_of(ask.request, runtime.settings.default_completion_tokens),
+        deadline_s=runtime.settings.call_deadline_s,
+    )
+    runtime.running.enter(admission.call_id)
+    try:
+        grant = _granted(runtime, ask, admission)
+    except BaseException:
+        runtime.running.leave(admission.call_id)
+        raise
+    call = RunningCall(grant.call, runtime.writer, runtime.running, admission.deadline_s)
+    cap = grant.call.completion_granted // ask.request.choices if grant.bounded else None
+    return Admitted(ask, grant, call, upstream, ask.request.upstream_body(model, cap))
+
+
+def _granted(runtime: Runtime, ask: Ask, admission: Admission) -> Grant:
+    decision = runtime.turns.take(ask.claims, lambda: _submit(runtime, admission))
+    if isinstance(decision, Denial) and _bytes_in_the_way(decision):
+        counted = tokens.count_prompt(admission.model, ask.request.body)
+        if counted < admission.need.prompt_bound:
+            need = need_of(ask.request, runtime.settings.default_completion_tokens, counted)
+            closer = replace(admission, need=need)
+            decision = runtime.turns.take(ask.claims, lambda: _submit(runtime, closer))
+    if isinstance(decision, Denial):
+        raise QuotaDenied(decision)
+    if decision is Refusal.UNKNOWN_ACCESS_TOKEN:
+        raise UnknownAccessToken
+    if not isinstance(decision, Grant):
+        raise Unavailable("This worker is not ready to take calls. Please try again.")
+    return decision
+
+
+def _submit(runtime: Runtime, admission: Admission) -> Decision:
+    """Ask once; a lease that ran out (the process was suspended, the database away) is renewed and asked again."""
+    decision = runtime.writer.submit(admission)
+    if decision is Refusal.LEASE_EXPIRED:
+        leases.renew(runtime.database, admission.worker_id)
+        decision = runtime.writer.submit(admission)
+    return decision
+
+
+def _bytes_in_the_way(denial: Denial) -> bool:
+    """Whether a shorter prompt could fit: tokens are what is short, and the limit is not used up without this call."""
+    limit = denial.standing.limit
+    return limit.metric is Metric.TOKENS and denial.kind is not DenialKind.HELD and denial.standing.used < limit.value

@@ -1,0 +1,82 @@
+"""A metered call, from admission to settlement. This module owns the order of the steps; nothing else sends a call upstream.
+
+    admit  →  call the upstream, with nothing locked  →  settle  →  answer
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chatapi.domain.calls import Charge, Grant
+from chatapi.domain.chat_request import ChatRequest
+from chatapi.domain.usage import Usage, UsageSource
+from chatapi.errors import UpstreamError
+from chatapi.logic.admission import Admitted, Ask, admit
+from chatapi.logic.runtime import Runtime
+from chatapi.logic.streams import MeteredStream
+from chatapi.upstream import tokens
+
+__all__ = ["Answer", "Ask", "open_stream", "run"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer, settled: the upstream's reply as it came, its text, and what it was charged."""
+
+    body: dict[str, object]
+    text: str
+    usage: Usage
+    grant: Grant
+
+
+def run(runtime: Runtime, ask: Ask) -> Answer:
+    """Answer one call, whole. When this returns, its settlement is written.
+
+    Raises:
+        QuotaDenied, UnknownAccessToken, Unavailable: it was not admitted, and nothing was sent.
+        UpstreamError: the upstream failed; the call was released, or charged at its hold if the model may have run.
+    """
+    admitted = admit(runtime, ask)
+    call = admitted.call
+    try:
+        reply = admitted.upstream.complete(admitted.body, call_id=call.held.call_id)
+        usage = reply.usage or count(ask.request, admitted, reply.counted_text)
+    except UpstreamError as error:
+        _end_failed(admitted, error)
+        raise
+    except BaseException:
+        call.settle_at_hold("aborted")
+        raise
+    call.settle(Charge(answered=True, usage=usage), "completed", reply.upstream_id)
+    return Answer(reply.body, reply.text, usage, admitted.grant)
+
+
+def open_stream(runtime: Runtime, ask: Ask) -> MeteredStream:
+    """Admit a call and open its stream: what can be refused is refused here, before the first byte of a reply.
+
+    Raises:
+        QuotaDenied, UnknownAccessToken, Unavailable, UpstreamError: as `run`.
+    """
+    admitted = admit(runtime, ask)
+    try:
+        stream = admitted.upstream.open(admitted.body, call_id=admitted.call.held.call_id)
+    except UpstreamError as error:
+        _end_failed(admitted, error)
+        raise
+    except BaseException:
+        admitted.call.settle_at_hold("aborted")
+        raise
+    return MeteredStream(admitted, stream)
+
+
+def count(request: ChatRequest, admitted: Admitted, text: str) -> Usage:
+    """Count what the upstream did not report, with the model's vocabulary."""
+    model = admitted.grant.call.model
+    return Usage(tokens.count_prompt(model, request.body), 0, tokens.count_text(model, text), 0, UsageSource.COUNTED)
+
+
+def _end_failed(admitted: Admitted, error: UpstreamError) -> None:
+    if error.may_have_run:
+        admitted.call.settle_at_hold("upstream_error")
+    else:
+        admitted.call.release("upstream_error")

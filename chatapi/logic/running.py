@@ -1,0 +1,91 @@
+"""The calls that this worker is running: what a renewal compares the ledger with, and what a drain has to end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from chatapi.domain.calls import AttemptState, CallState, Charge, HeldCall, Settlement
+from chatapi.storage.writer import LedgerWriter
+
+
+class RunningCalls:
+    """The running calls of one worker, by id. A call is entered before it is admitted, so that it is never taken for a stray."""
+
+    def __init__(self, worker_id: str) -> None:
+        self.worker_id = worker_id
+        self._calls: dict[str, RunningCall | None] = {}
+
+    def enter(self, call_id: str) -> None:
+        """A call asks to be admitted."""
+        self._calls[call_id] = None
+
+    def leave(self, call_id: str) -> None:
+        """A call was denied, or its end is written or owed."""
+        self._calls.pop(call_id, None)
+
+    def start(self, call: RunningCall) -> None:
+        """A call was admitted and runs."""
+        self._calls[call.held.call_id] = call
+
+    def knows(self, call_id: str) -> bool:
+        """Whether this worker is running the call, or about to."""
+        return call_id in self._calls
+
+    def all(self) -> list[RunningCall]:
+        """The calls that were admitted and have not ended."""
+        return [call for call in tuple(self._calls.values()) if call is not None]
+
+
+class RunningCall:
+    """An admitted call. It ends exactly once, whoever ends it: the request, its stream's close, a drain."""
+
+    def __init__(self, held: HeldCall, writer: LedgerWriter, running: RunningCalls, deadline_s: float) -> None:
+        self.held = held
+        self.stop_reason: str | None = None
+        self._writer = writer
+        self._running = running
+        self._overdue_at = time.monotonic() + deadline_s
+        self._cancel: Callable[[], None] | None = None
+        self._ending = threading.Lock()
+        self._ended = False
+        running.start(self)
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the call is past its deadline."""
+        return time.monotonic() >= self._overdue_at
+
+    def on_stop(self, cancel: Callable[[], None]) -> None:
+        """Say how a wait for the upstream is broken off."""
+        self._cancel = cancel
+        if self.stop_reason is not None:
+            cancel()
+
+    def stop(self, reason: str) -> None:
+        """Break off the wait for the upstream; the request then ends the call. `reason` is one word for the ledger."""
+        self.stop_reason = self.stop_reason or reason
+        if self._cancel is not None:
+            self._cancel()
+
+    def release(self, ended: str) -> None:
+        """End it as one that the upstream never ran: it costs nothing."""
+        self._end(CallState.RELEASED, Charge(), ended, AttemptState.REFUSED, None)
+
+    def settle(self, charge: Charge, ended: str, upstream_id: str | None = None) -> None:
+        """End it with what it is charged, and wait until that is written."""
+        attempt = AttemptState.ANSWERED if charge.answered else AttemptState.UNKNOWN
+        self._end(CallState.SETTLED, charge, ended, attempt, upstream_id)
+
+    def settle_at_hold(self, ended: str, *, answered: bool = False) -> None:
+        """End it as one of which nobody knows what it used."""
+        self.settle(Charge.at_hold(self.held, answered=answered), ended)
+
+    def _end(self, state: CallState, charge: Charge, ended: str, attempt: AttemptState, upstream_id: str | None) -> None:
+        with self._ending:
+            if self._ended:
+                return
+            self._ended = True
+        self._writer.submit(Settlement(self.held, state, charge, ended, attempt, upstream_id))
+        self._running.leave(self.held.call_id)

@@ -1,0 +1,81 @@
+"""A metered stream: relays what comes, and settles exactly once, however it ends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+from chatapi.domain.calls import Charge
+from chatapi.domain.usage import Usage, UsageSource
+from chatapi.errors import UpstreamBroken, UpstreamError
+from chatapi.logic.admission import Admitted
+from chatapi.upstream import tokens
+from chatapi.upstream.sse import Event
+from chatapi.upstream.stream import UpstreamStream
+
+
+class MeteredStream:
+    """The events of one admitted call. Whoever serves it calls `close()` when the client is done or gone."""
+
+    def __init__(self, admitted: Admitted, stream: UpstreamStream) -> None:
+        self.grant = admitted.grant
+        self.include_usage = admitted.ask.request.include_usage
+        self.usage: Usage | None = None
+        self._admitted = admitted
+        self._stream = stream
+        self._relayed: list[str] = []
+        self._closing = threading.Lock()
+        self._closed = False
+        admitted.call.on_stop(stream.close)
+
+    def events(self) -> Iterator[Event]:
+        """The upstream's events as they come. The last one is given only when the settlement is written.
+
+        Raises:
+            UpstreamError: the stream broke; what was relayed until then is charged, and the client must not take the answer for whole.
+        """
+        last: Event | None = None
+        try:
+            for event in self._stream:
+                self.usage = event.usage or self.usage
+                self._relayed.append(event.counted_text)
+                if event.done:
+                    last = event
+                    break
+                if event.usage_only and not self.include_usage:
+                    continue
+                yield event
+        except UpstreamError as error:
+            raise self._broken(error) from error
+        self._settle("completed", answered=True)
+        if last is not None:
+            yield last
+
+    def close(self) -> None:
+        """The client is done or gone: cancel the upstream, and settle what was relayed unless that is done already."""
+        self._settle(self._admitted.call.stop_reason or "client_gone", answered=True)
+
+    def _broken(self, error: UpstreamError) -> UpstreamError:
+        reason = self._admitted.call.stop_reason
+        self._settle(reason or "upstream_error", answered=False)
+        return UpstreamBroken(f"the gateway ended it ({reason})", may_have_run=True) if reason else error
+
+    def _settle(self, ended: str, *, answered: bool) -> None:
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+        self._stream.close()
+        charge = self._charge(whole=ended == "completed", answered=answered)
+        self.usage = charge.usage
+        self._admitted.call.settle(charge, ended, self._stream.upstream_id)
+
+    def _charge(self, *, whole: bool, answered: bool) -> Charge:
+        """Reported usage where it came; else what was relayed, counted; at the hold where a model may have thought unseen."""
+        request, model = self._admitted.ask.request, self.grant.call.model
+        if self.usage is not None:
+            return Charge(answered, self.usage)
+        if request.reasons and not whole:
+            return Charge.at_hold(self.grant.call, answered=answered)
+        prompt, completion = tokens.count_prompt(model, request.body), tokens.count_text(model, "".join(self._relayed))
+        return Charge(answered, Usage(prompt, 0, completion, 0, UsageSource.COUNTED))
