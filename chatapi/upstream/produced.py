@@ -1,0 +1,49 @@
+"""What a model produced, out of one choice of a reply (`message`) or of a stream's event (`delta`).
+
+Source: OpenAI's API reference, `chat.completion` and `chat.completion.chunk`; `reasoning_content` and `reasoning` are
+what compatible servers (vLLM, llama.cpp, OpenRouter) show of a model's reasoning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+Part = Literal["message", "delta"]
+
+
+def shown_text(choice: dict[str, Any], part: Part) -> str:
+    """What the choice says to a reader: its content, or its refusal."""
+    said = _mapping(choice.get(part))
+    return _content(said.get("content")) + _text(said.get("refusal")) + _text(choice.get("text"))
+
+
+def produced_text(choice: dict[str, Any], part: Part) -> str:
+    """Everything in the choice that cost completion tokens and can be read here."""
+    said = _mapping(choice.get(part))
+    reasoning = _text(said.get("reasoning_content")) or _text(said.get("reasoning"))  # the same text under two names
+    spoken = _text(_mapping(said.get("audio")).get("transcript"))
+    return shown_text(choice, part) + reasoning + "".join(_calls(said)) + spoken
+
+
+def _calls(said: dict[str, Any]) -> Iterator[str]:
+    tool_calls = said.get("tool_calls")
+    calls = [_mapping(call) for call in tool_calls] if isinstance(tool_calls, list) else []
+    for called in [said.get("function_call"), *(call.get(kind) for call in calls for kind in ("function", "custom"))]:
+        fields = _mapping(called)
+        yield from (_text(fields.get(field)) for field in ("name", "arguments", "input"))
+
+
+def _content(content: object) -> str:
+    """Content is a text, or a list of parts that may have one."""
+    if isinstance(content, list):
+        return "".join(_text(_mapping(part).get("text")) for part in content)
+    return _text(content)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

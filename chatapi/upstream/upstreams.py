@@ -1,0 +1,82 @@
+"""The upstreams of an installation, and the two ways to call one: whole (`complete`) and as a stream (`open`).
+
+Importing this module is cheap: openai and httpx2 are imported when the first call, or `warm_up()`, needs them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from chatapi.settings import Settings
+from chatapi.upstream.reply import UpstreamReply
+from chatapi.upstream.targets import Target, build_target
+
+if TYPE_CHECKING:
+    from chatapi.upstream.stream import UpstreamStream
+    from chatapi.upstream.wire import Wire
+
+
+class Upstream:
+    """One configured upstream. Its client is made on first use, by one thread, and shared by all."""
+
+    def __init__(self, target: Target, default_model: str) -> None:
+        self.name: str = target.kind
+        self.default_model = default_model
+        self._target = target
+        self._wire: Wire | None = None
+        self._lock = threading.Lock()
+
+    def complete(self, body: Mapping[str, object], *, call_id: str) -> UpstreamReply:
+        """Make a plain chat completion; `body` goes out as it is, without `stream`.
+
+        Raises:
+            UpstreamError: saying what went wrong and whether the model may have run.
+        """
+        return self._connected().complete(body, call_id)
+
+    def open(self, body: Mapping[str, object], *, call_id: str) -> UpstreamStream:
+        """Open a streamed chat completion; `body` goes out as it is, with `stream`. Returns once the status is known.
+
+        Raises:
+            UpstreamError: as above.
+        """
+        return self._connected().open(body, call_id)
+
+    def warm_up(self) -> None:
+        """Import and make the client now (about a second), so that the first call does not wait for it."""
+        self._connected()
+
+    def _connected(self) -> Wire:
+        if self._wire is None:
+            with self._lock:
+                if self._wire is None:
+                    from chatapi.upstream.wire import Wire  # importing openai is slow
+
+                    self._wire = Wire(self._target)
+        return self._wire
+
+
+class Upstreams:
+    """All upstreams of the installation: one now."""
+
+    def __init__(self, only: Upstream) -> None:
+        self._only = only
+
+    def resolve(self, model: str | None) -> tuple[Upstream, str]:
+        """The upstream that answers `model`, and the name it knows the model by; None is the default model."""
+        return self._only, model or self._only.default_model
+
+    def warm_up(self) -> None:
+        """Make every client now; call it once in each worker, after the fork."""
+        self._only.warm_up()
+
+
+def build_upstreams(settings: Settings) -> Upstreams:
+    """The upstreams that the settings describe; nothing is connected yet.
+
+    Raises:
+        ConfigurationError: none is configured, or one is configured wrongly.
+    """
+    return Upstreams(Upstream(build_target(settings), settings.model))
