@@ -1,4 +1,4 @@
-"""Which limits hold for one user: its own, or its tenant's for each user, or the installation's defaults; and its tenant's.
+"""Which limits hold for one user: its own, else its tenant's for each user, else the installation's; and its tenant's.
 
 The one place of this rule: admissions decide by it, and `chatapi limits show` explains it.
 """
@@ -32,6 +32,33 @@ class LimitSource(StrEnum):
     DEFAULT = "default"  # the installation's settings
 
 
+class Unset(StrEnum):
+    """What can be said instead of a number: no limit at all, or whatever would hold if nothing had been set."""
+
+    UNLIMITED = "unlimited"
+    INHERIT = "inherit"
+
+
+LimitSetting = int | Unset
+HIGHEST_LIMIT = 10**15
+
+
+def read_limit(text: str) -> LimitSetting:
+    """Read a limit as people write it: a whole number of 0 or more, `unlimited`, or nothing (or `inherit`) to inherit.
+
+    Raises:
+        ValueError: it is none of these; the message says what would be right and does not repeat what was given.
+    """
+    word = text.strip().lower()
+    if word in ("", Unset.INHERIT):
+        return Unset.INHERIT
+    if word == Unset.UNLIMITED:
+        return Unset.UNLIMITED
+    if word.isascii() and word.isdigit() and len(word) <= len(str(HIGHEST_LIMIT)) and int(word) <= HIGHEST_LIMIT:
+        return int(word)
+    raise ValueError("must be a whole number from 0 to 10^15, or 'unlimited', or empty to inherit")
+
+
 @dataclass(frozen=True, slots=True)
 class LimitRow:
     """A limit as it was set. `value` None says: unlimited, whatever would be inherited."""
@@ -57,14 +84,16 @@ class EffectiveLimit:
 def explain_limits(rows: Iterable[LimitRow], defaults: Defaults) -> tuple[EffectiveLimit, ...]:
     """The limits that concern one user, each with its source.
 
-    Per metric and window, the user's is its own row, else its tenant's `each_user`, else the default. Limits of the tenant
-    and of the access token are rows of their own and inherit nothing.
+    Per metric and window, the user's is its own row, else its tenant's `each_user`, else the default. Limits of the
+    tenant and of the access token are rows of their own and inherit nothing.
 
     Args:
         rows: the rows of this user, of its tenant (`tenant`, `each_user`) and of its access token; nobody else's.
         defaults: the installation's limits for every user; what is absent is unlimited.
     """
-    found = {(Scope.USER, *place): (value, LimitSource.DEFAULT) for place, value in defaults.items()}
+    found: dict[tuple[Scope, Metric, Window], tuple[int | None, LimitSource]] = {
+        (Scope.USER, *place): (value, LimitSource.DEFAULT) for place, value in defaults.items()
+    }
     own_last = sorted(rows, key=lambda row: row.scope != LimitScope.EACH_USER)
     for row in own_last:
         inherited = row.scope == LimitScope.EACH_USER
