@@ -48,14 +48,23 @@ class Upstream:
         """Import and make the client now (about a second), so that the first call does not wait for it."""
         self._connected()
 
-    def _connected(self) -> Wire:
-        if self._wire is None:
-            with self._lock:
-                if self._wire is None:
-                    from chatapi.upstream.wire import Wire  # importing openai is slow
+    def close(self) -> None:
+        """Close the idle connections; the next call opens new ones."""
+        with self._lock:
+            wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.close()
 
-                    self._wire = Wire(self._target)
-        return self._wire
+    def _connected(self) -> Wire:
+        wire = self._wire
+        if wire is not None:
+            return wire
+        with self._lock:
+            if self._wire is None:
+                from chatapi.upstream.wire import Wire  # importing openai is slow
+
+                self._wire = Wire(self._target)
+            return self._wire
 
 
 class Upstreams:
@@ -71,6 +80,10 @@ class Upstreams:
     def warm_up(self) -> None:
         """Make every client now; call it once in each worker, after the fork."""
         self._only.warm_up()
+
+    def close(self) -> None:
+        """Close every idle connection."""
+        self._only.close()
 
 
 def build_upstreams(settings: Settings) -> Upstreams:

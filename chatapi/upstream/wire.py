@@ -27,6 +27,10 @@ class Wire:
         self._timeouts = target.timeouts
         self._client = build_client(target)
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
     def complete(self, body: Mapping[str, object], call_id: str) -> UpstreamReply:
         """Make a plain chat completion.
 

@@ -1,0 +1,356 @@
+"""Every way in which an upstream can fail, by a real server that fails so, and the domain error that it becomes."""
+
+from __future__ import annotations
+
+import socket
+import time
+from email.utils import formatdate
+
+import pytest
+
+from chatapi.errors import (
+    UpstreamBroken,
+    UpstreamError,
+    UpstreamFailed,
+    UpstreamRateLimited,
+    UpstreamRefused,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
+from tests.upstream.servers import (
+    BODY,
+    END,
+    REPLY,
+    STREAM_HEAD,
+    Request,
+    Script,
+    answering,
+    chunk,
+    delta,
+    event,
+    response,
+    serving,
+    streaming,
+    upstream_at,
+)
+
+# Put together here, so that no scanner for leaked keys takes it for one.
+KEY = "sk-" + "proj-abcdefghijklmnop1234"
+
+
+def failure(script: Script, *, stream: bool = False, **settings: object) -> UpstreamError:
+    """What calling an upstream that follows the script raises."""
+    with serving(script) as server, upstream_at(server.base_url, **settings) as upstream:
+        with pytest.raises(UpstreamError) as caught:
+            if stream:
+                list(upstream.open(BODY, call_id="call-1"))
+            else:
+                upstream.complete(BODY, call_id="call-1")
+        assert server.base_url not in str(caught.value)
+        assert len(server.requests) <= 1, "the client tried again by itself"
+    return caught.value
+
+
+def error_object(message: str, **fields: object) -> dict[str, object]:
+    return {"error": {"message": message, "type": "some_error", "param": "messages", "code": "some_code"} | fields}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (301, UpstreamFailed),
+        (400, UpstreamRefused),
+        (404, UpstreamRefused),
+        (408, UpstreamFailed),
+        (409, UpstreamFailed),
+        (413, UpstreamRefused),
+        (422, UpstreamRefused),
+        (429, UpstreamRateLimited),
+        (500, UpstreamFailed),
+        (503, UpstreamFailed),
+    ],
+)
+def test_a_status_becomes_its_error_and_the_model_did_not_run(
+    status: int, kind: type[UpstreamError], stream: bool
+) -> None:
+    error = failure(answering(status, error_object("Something is wrong."), "Location: http://127.0.0.1:1/"), stream=stream)
+    assert type(error) is kind
+    assert error.status == status
+    assert not error.may_have_run
+    assert error.reason == f"the upstream answered {status}: Something is wrong."
+    assert error.body == {
+        "message": "Something is wrong.",
+        "type": "some_error",
+        "param": "messages",
+        "code": "some_code",
+    }
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_refused_credentials_are_not_repeated(status: int) -> None:
+    error = failure(answering(status, error_object(f"Incorrect API key provided: {KEY[:8]}****{KEY[-4:]}.")))
+    assert type(error) is UpstreamRefused
+    assert error.status == status
+    assert error.body is None
+    assert error.reason == "the upstream refused this gateway's credentials"
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [KEY, f"Bearer {KEY}", "org-AbCdEfGhIjKl", "proj_AbCdEfGhIjKl", "http://user:secret@example.com/", "0f" * 16],
+)
+def test_secrets_in_an_upstreams_message_are_struck_out(secret: str) -> None:
+    error = failure(answering(429, error_object(f"Limit reached for {secret} today.")))
+    assert error.body is not None
+    for shown in (str(error), error.body["message"]):
+        assert isinstance(shown, str)
+        assert "Limit reached for" in shown
+        assert "today." in shown
+        assert "***" in shown
+        assert "secret" not in shown
+        assert secret not in shown
+
+
+@pytest.mark.parametrize(
+    ("header", "least", "most"),
+    [
+        ("Retry-After: 7", 7, 7),
+        ("Retry-After: 0.2", 1, 1),
+        ("retry-after-ms: 2500", 3, 3),
+        (f"Retry-After: {formatdate(time.time() + 600, usegmt=True)}", 400, 600),
+        ("Retry-After: 99999999", 86400, 86400),
+        ("Retry-After: soon", None, None),
+        ("Retry-After: nan", None, None),
+        ("X-Nothing: 1", None, None),
+    ],
+)
+def test_retry_after_is_read_in_all_its_forms(header: str, least: int | None, most: int | None) -> None:
+    error = failure(answering(429, error_object("Slow down."), header))
+    if least is None or most is None:
+        assert error.retry_after_s is None
+    else:
+        assert error.retry_after_s is not None
+        assert least <= error.retry_after_s <= most
+
+
+@pytest.mark.parametrize("body", [b"<html><h1>Bad gateway</h1></html>", b"", b"[1]", b'{"error": {"message": 7}}', b"\xff"])
+def test_an_error_without_a_sensible_body_still_has_its_status(body: bytes) -> None:
+    error = failure(answering(502, body))
+    assert type(error) is UpstreamFailed
+    assert error.status == 502
+    assert "<" not in error.reason
+
+
+@pytest.mark.parametrize("body", [b'{"error": "It is broken."}', b'{"message": "It is broken."}', b'{"detail": "It is broken."}'])
+def test_error_shapes_of_compatible_servers_are_understood(body: bytes) -> None:
+    error = failure(answering(400, body))
+    assert error.body is not None
+    assert error.body["message"] == "It is broken."
+
+
+def test_a_numeric_code_becomes_text() -> None:
+    error = failure(answering(400, error_object("No.", code=400, type=None)))
+    assert error.body == {"message": "No.", "type": None, "param": "messages", "code": "400"}
+
+
+def test_a_refused_connection_never_ran() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with upstream_at(f"http://127.0.0.1:{port}/v1") as upstream, pytest.raises(UpstreamUnreachable) as caught:
+        upstream.complete(BODY, call_id="call-1")
+    assert not caught.value.may_have_run
+
+
+def test_an_unknown_host_never_ran() -> None:
+    with upstream_at("http://upstream.invalid/v1") as upstream, pytest.raises(UpstreamUnreachable) as caught:
+        upstream.complete(BODY, call_id="call-1")
+    assert not caught.value.may_have_run
+    assert "upstream.invalid" not in str(caught.value)
+
+
+def test_a_server_that_speaks_no_tls_never_ran() -> None:
+    with serving(answering(200, REPLY)) as server:
+        base_url = server.base_url.replace("http:", "https:")
+        with upstream_at(base_url) as upstream, pytest.raises(UpstreamUnreachable) as caught:
+            upstream.complete(BODY, call_id="call-1")
+    assert not caught.value.may_have_run
+
+
+def test_a_connection_that_takes_too_long_never_ran() -> None:
+    # A full backlog: the kernel drops further SYNs, so connecting hangs.
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        address = listener.getsockname()
+        fillers = [socket.socket() for _ in range(4)]
+        try:
+            for filler in fillers:
+                filler.setblocking(False)
+                filler.connect_ex(address)
+            time.sleep(0.05)
+            with upstream_at(f"http://127.0.0.1:{address[1]}/v1", connect_timeout_s=0.2) as upstream:
+                began = time.monotonic()
+                with pytest.raises(UpstreamUnreachable) as caught:
+                    upstream.complete(BODY, call_id="call-1")
+                assert time.monotonic() - began < 2
+        finally:
+            for filler in fillers:
+                filler.close()
+    assert not caught.value.may_have_run
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_silent_server_may_have_run(stream: bool) -> None:
+    began = time.monotonic()
+    error = failure(lambda _connection, _request: time.sleep(0.6), stream=stream, first_byte_timeout_s=0.2)
+    assert type(error) is UpstreamTimeout
+    assert error.may_have_run
+    assert time.monotonic() - began < 2
+
+
+def hang_up(connection: socket.socket, _request: Request) -> None:
+    connection.shutdown(socket.SHUT_RDWR)
+
+
+def half_a_reply(connection: socket.socket, _request: Request) -> None:
+    connection.sendall(response(200, b'{"choices": ' + b" " * 100)[:-50])
+    connection.shutdown(socket.SHUT_RDWR)
+
+
+def half_a_head(connection: socket.socket, _request: Request) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-")
+    connection.shutdown(socket.SHUT_RDWR)
+
+
+def no_http(connection: socket.socket, _request: Request) -> None:
+    connection.sendall(b"SSH-2.0-something\r\n\r\n")
+    connection.shutdown(socket.SHUT_RDWR)
+
+
+def bad_gzip(connection: socket.socket, _request: Request) -> None:
+    connection.sendall(response(200, b"this is not gzip at all", "Content-Encoding: gzip"))
+
+
+@pytest.mark.parametrize("script", [hang_up, half_a_reply, half_a_head, no_http, bad_gzip])
+def test_an_answer_that_breaks_off_may_have_run(script: Script) -> None:
+    error = failure(script)
+    assert type(error) is UpstreamBroken
+    assert error.may_have_run
+
+
+@pytest.mark.parametrize("body", [b"garbage", b"", b"[]", b'"text"', b"{}", b'{"choices": []}', b"[" * 100_000])
+def test_a_reply_that_makes_no_sense_has_run(body: bytes) -> None:
+    error = failure(answering(200, body))
+    assert type(error) is UpstreamBroken
+    assert error.may_have_run
+
+
+def test_an_error_with_status_200_is_an_error() -> None:
+    error = failure(answering(200, error_object(f"The key {KEY} is tired.")))
+    assert type(error) is UpstreamBroken
+    assert error.reason == "the upstream ended with an error: The key *** is tired."
+
+
+def test_silence_in_the_middle_of_a_stream_is_noticed_by_the_idle_timeout() -> None:
+    error = failure(streaming(event(delta("He")), 0.6), stream=True, idle_timeout_s=0.2)
+    assert type(error) is UpstreamTimeout
+    assert error.may_have_run
+
+
+def test_the_first_byte_may_take_longer_than_the_idle_timeout() -> None:
+    script = streaming(0.5, event(delta("Hi", "stop")), event(b"[DONE]"), END)
+    with serving(script) as server, upstream_at(server.base_url, idle_timeout_s=0.2, first_byte_timeout_s=3) as upstream:
+        assert "".join(e.text for e in upstream.open(BODY, call_id="call-1")) == "Hi"
+
+
+def test_between_chunks_the_idle_timeout_holds_and_not_the_first_bytes() -> None:
+    script = streaming(event(delta("H")), 0.4, event(delta("i", "stop")), event(b"[DONE]"), END)
+    with serving(script) as server, upstream_at(server.base_url, idle_timeout_s=3, first_byte_timeout_s=0.2) as upstream:
+        assert "".join(e.text for e in upstream.open(BODY, call_id="call-1")) == "Hi"
+
+
+def test_the_timeouts_of_one_call_do_not_stay_with_the_connection() -> None:
+    whole = streaming(event(delta("Hi", "stop")), event(b"[DONE]"), END)
+
+    def script(connection: socket.socket, request: Request) -> None:
+        if len(server.requests) > 1:
+            time.sleep(0.5)
+        whole(connection, request)
+
+    with serving(script) as server, upstream_at(server.base_url, idle_timeout_s=0.2, first_byte_timeout_s=3) as upstream:
+        for _ in range(2):
+            assert "".join(e.text for e in upstream.open(BODY, call_id="call-1")) == "Hi"
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_trickle_does_not_outlive_the_calls_deadline(stream: bool) -> None:
+    def script(connection: socket.socket, _request: Request) -> None:
+        connection.sendall(STREAM_HEAD)
+        for _ in range(30):
+            connection.sendall(chunk(b": ping\n\n"))
+            time.sleep(0.05)
+
+    began = time.monotonic()
+    error = failure(script, stream=stream, call_deadline_s=0.3)
+    assert type(error) is UpstreamTimeout
+    assert error.may_have_run
+    assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [event(delta("He"))],
+        [event(delta("He")), b"5\r\nda"],
+        [event(delta("He")), END],
+        [event(delta("He", "stop")), event(delta("Ho", index=1)), END],
+        [END],
+        [chunk(b'data: {"choices": [{"index": 0, "delta": {"con'), END],
+    ],
+)
+def test_a_stream_that_ends_before_its_finish_reason_is_broken(pieces: list[bytes]) -> None:
+    error = failure(streaming(*pieces, hang_up=True), stream=True)
+    assert type(error) is UpstreamBroken
+    assert error.may_have_run
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [
+        ([event(delta("He")), event(delta(None, "stop")), END], "He"),
+        ([event(delta("He", "stop"))], "He"),
+        ([event(delta("He")), chunk(b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}'), END], "He"),
+        ([event(delta("He", "length")), event(delta("Ho", "stop", index=1)), END], "He"),
+        ([event(delta("He", "stop")), chunk(b"data: [DONE]"), END], "He"),
+    ],
+)
+def test_a_stream_without_done_is_whole_once_every_choice_has_finished(pieces: list[bytes], text: str) -> None:
+    with serving(streaming(*pieces, hang_up=True)) as server, upstream_at(server.base_url) as upstream:
+        assert "".join(e.text for e in upstream.open(BODY, call_id="call-1")) == text
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'data: {"error": {"message": "The model %s fell over.", "type": "server_error"}}\n\n' % KEY.encode(),
+        b'event: error\ndata: {"message": "The model %s fell over."}\n\n' % KEY.encode(),
+        b'data: {"error": "The model %s fell over."}\n\n' % KEY.encode(),
+    ],
+)
+def test_an_error_event_breaks_the_stream_with_its_reason(data: bytes) -> None:
+    error = failure(streaming(event(delta("He")), chunk(data), event(b"[DONE]"), END), stream=True)
+    assert type(error) is UpstreamBroken
+    assert error.may_have_run
+    assert error.reason == "the upstream ended with an error: The model *** fell over."
+
+
+@pytest.mark.parametrize("data", [b"garbage", b"[1]", b"7", b'{"choices": ['])
+def test_an_event_that_makes_no_sense_breaks_the_stream(data: bytes) -> None:
+    error = failure(streaming(event(delta("He")), event(data), event(b"[DONE]"), END), stream=True)
+    assert type(error) is UpstreamBroken
+
+
+def test_a_whole_reply_to_a_stream_is_broken() -> None:
+    error = failure(answering(200, REPLY), stream=True)
+    assert type(error) is UpstreamBroken
+    assert error.reason == "the upstream did not answer with a stream"
