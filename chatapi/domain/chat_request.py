@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from chatapi.errors import InvalidRequest
 
 MOST_CHOICES = 128
+LONGEST_MODEL_NAME = 256
 MOST_TOKENS = 100_000_000  # far beyond any model; keeps sums of holds within 64 bits
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 CAPS = ("max_completion_tokens", "max_tokens")
@@ -29,6 +30,12 @@ class ChatRequest:
     include_usage: bool
     choices: int
     cap: int | None
+
+    @property
+    def messages(self) -> list[object]:
+        """The messages, as sent."""
+        messages = self.body["messages"]
+        return messages if isinstance(messages, list) else []
 
     @property
     def reasons(self) -> bool:
@@ -59,6 +66,8 @@ def parse(body: Mapping[str, object]) -> ChatRequest:
         raise InvalidRequest("you must provide a model parameter")
     if not isinstance(model, str):
         raise _wrong_type("model", "a string", model)
+    if len(model) > LONGEST_MODEL_NAME or not model.isprintable():
+        raise InvalidRequest("Invalid 'model': this cannot be the name of a model.", param="model", code="invalid_value")
     _check_messages(body)
     stream = body.get("stream")
     if stream is not None and not isinstance(stream, bool):

@@ -6,8 +6,8 @@ database and is the same on every one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -102,11 +102,12 @@ class DenialKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """Which limit denied a call, its numbers, what the call needed of it, and when to come back."""
+    """Which limit denied a call, its numbers, what the call needed of it, when to come back, and how every limit stands."""
 
     standing: Standing
     needed: int
     retry_after_s: int
+    standings: tuple[Standing, ...] = ()
 
     @property
     def kind(self) -> DenialKind:
@@ -152,7 +153,7 @@ class Fit:
     bounded: bool
 
 
-def decide(need: Need, standings: Iterable[Standing], now: datetime) -> Fit | Denial:
+def decide(need: Need, standings: Sequence[Standing], now: datetime) -> Fit | Denial:
     """Whether `need` fits under every limit: `used + held + bound <= limit` (invariant I1).
 
     Near its end a limit on tokens shortens the completion instead of denying the call, down to `completion_least`.
@@ -170,15 +171,15 @@ def decide(need: Need, standings: Iterable[Standing], now: datetime) -> Fit | De
         else:
             raise ValueError(f"no rule for limits on {metric}")
         if room < least:
-            denials.append(_deny(standing, least, now))
+            denials.append(_deny(standing, least, now, tuple(standings)))
     if denials:
         return max(denials, key=lambda denial: (denial.kind is not DenialKind.HELD, denial.standing.resets_at))
     return Fit(granted - granted % need.choices, bounded)
 
 
-def _deny(standing: Standing, needed: int, now: datetime) -> Denial:
-    denial = Denial(standing, needed, 1)
-    return denial if denial.kind is DenialKind.HELD else Denial(standing, needed, seconds_until(standing.resets_at, now))
+def _deny(standing: Standing, needed: int, now: datetime, standings: tuple[Standing, ...]) -> Denial:
+    denial = Denial(standing, needed, 1, standings)
+    return denial if denial.kind is DenialKind.HELD else replace(denial, retry_after_s=seconds_until(standing.resets_at, now))
 
 
 def tightest(standings: Iterable[Standing]) -> Mapping[Metric, Standing]:

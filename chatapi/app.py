@@ -1,0 +1,116 @@
+"""The composition root: settings in, a Flask app out. Read it from top to bottom; that is all there is."""
+
+from __future__ import annotations
+
+from flask import Flask
+from flask_jwt_extended import JWTManager
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from chatapi import logs
+from chatapi.domain.effective_limits import Defaults
+from chatapi.domain.limits import Metric
+from chatapi.domain.windows import Window
+from chatapi.endpoint import chat_completions, chats, context, errors, health, prompts, questions, request_log, tokens
+from chatapi.logic import installation, schema
+from chatapi.logic.keeping import Keeper
+from chatapi.logic.passwords import Hasher
+from chatapi.logic.running import RunningCalls
+from chatapi.logic.runtime import Runtime
+from chatapi.logic.turns import Turns
+from chatapi.settings import Settings, load_settings
+from chatapi.storage.engine import Clock, Database
+from chatapi.storage.ledger import Ledger, new_id
+from chatapi.storage.writer import LedgerWriter
+from chatapi.upstream.upstreams import build_upstreams
+
+A_DAY_S = 86_400
+
+
+def create_app(settings: Settings | None = None, *, clock: Clock | None = None) -> Flask:
+    """The service as a WSGI application.
+
+    Args:
+        settings: read from the environment and `envs/` when absent.
+        clock: stands in for the database's clock, in tests.
+
+    Raises:
+        ConfigurationError: a setting, the database's schema or the JWT secret is not as it must be.
+    """
+    settings = settings or load_settings()
+    logs.configure()
+    runtime = build_runtime(settings, clock=clock)
+    schema.require_served(runtime)
+    installation.check_installation(runtime)
+    runtime.upstreams.warm_up()
+
+    app = Flask("chatapi", static_folder=None)
+    app.config.update(_flask_config(settings))
+    app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=settings.trusted_proxies)  # type: ignore[method-assign]
+    JWTManager(app)
+    context.attach(app, runtime)
+    request_log.install(app)
+    errors.install(app)
+    for blueprint in (
+        tokens.blueprint,
+        questions.blueprint,
+        prompts.blueprint,
+        chats.blueprint,
+        chat_completions.blueprint,
+        health.blueprint,
+    ):
+        app.register_blueprint(blueprint)
+    return app
+
+
+def build_runtime(settings: Settings, *, clock: Clock | None = None) -> Runtime:
+    """The parts that logic works with, for the service and for commands alike."""
+    database = Database(settings, clock)
+    ledger = Ledger(database, default_limits(settings), settings.lease_s)
+    return Runtime(
+        settings=settings,
+        database=database,
+        ledger=ledger,
+        writer=LedgerWriter(database, ledger),
+        upstreams=build_upstreams(settings),
+        hasher=Hasher(settings.hashes_at_once),
+        turns=Turns(settings.wait_s, settings.wait_calls),
+        running=RunningCalls(new_id()),
+    )
+
+
+def default_limits(settings: Settings) -> Defaults:
+    """The limits of every user that has none of its own."""
+    daily = {Metric.REQUESTS: settings.daily_requests, Metric.TOKENS: settings.daily_tokens}
+    return {(metric, Window.DAY): value for metric, value in daily.items() if value is not None}
+
+
+def start_keeping(app: Flask) -> Keeper:
+    """Begin the background work of this process; call it where requests are served, after any fork."""
+    keeper = Keeper(runtime_of(app))
+    keeper.start()
+    return keeper
+
+
+def runtime_of(app: Flask) -> Runtime:
+    """The runtime that the app works with."""
+    runtime: Runtime = app.extensions[context.KEY]
+    return runtime
+
+
+def _flask_config(settings: Settings) -> dict[str, object]:
+    return {
+        "MAX_CONTENT_LENGTH": settings.body_limit_bytes,
+        "JWT_SECRET_KEY": settings.secret,
+        "JWT_ALGORITHM": "HS256",
+        "JWT_DECODE_ALGORITHMS": ["HS256"],
+        "JWT_TOKEN_LOCATION": ["headers"],
+        "JWT_ENCODE_ISSUER": "chatapi",
+        "JWT_DECODE_ISSUER": "chatapi",
+        "JWT_ENCODE_AUDIENCE": "chatapi",
+        "JWT_DECODE_AUDIENCE": "chatapi",
+        "JWT_ENCODE_NBF": False,
+        "JWT_COOKIE_CSRF_PROTECT": False,  # else a random claim would make every JWT different
+        # Claims are in the database's time and checked against this machine's. A day of grace lets machines disagree;
+        # when exactly an access token ends is decided by the database, in every admission.
+        "JWT_DECODE_LEEWAY": A_DAY_S,
+    }

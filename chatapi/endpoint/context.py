@@ -1,0 +1,34 @@
+"""What every endpoint reaches for: the runtime of the app that it serves."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from flask import Flask, current_app, g
+
+from chatapi.domain.usage import Usage
+from chatapi.logic.calls import Answer
+from chatapi.logic.runtime import Runtime
+from chatapi.logic.streams import MeteredStream
+
+KEY = "chatapi"
+
+
+def attach(app: Flask, runtime: Runtime) -> None:
+    """Let the app's endpoints find the runtime."""
+    app.extensions[KEY] = runtime
+
+
+def runtime() -> Runtime:
+    """The runtime of the current app."""
+    return cast(Runtime, current_app.extensions[KEY])
+
+
+def note_call(served: Answer | MeteredStream) -> None:
+    """Let the request's log line name the call and its tokens."""
+    g.line.call_id = served.grant.call.call_id
+
+    def usage() -> Usage | None:
+        return served.usage
+
+    g.line.usage = usage

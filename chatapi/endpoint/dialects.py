@@ -1,0 +1,137 @@
+"""Dialects: in which shape a route's clients expect an error. The same domain error reads differently on each."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Any
+
+import orjson
+from flask import Response, request
+
+from chatapi.errors import (
+    ChatAPIError,
+    InvalidRequest,
+    QuotaDenied,
+    TooManyLoginFailures,
+    Unauthenticated,
+    Unavailable,
+    UpstreamError,
+    UpstreamRateLimited,
+    UpstreamRefused,
+    UpstreamTimeout,
+)
+
+LONG_WAIT_S = 60  # beyond this, an SDK's own tries within seconds cannot help
+PASSED_ON = frozenset({400, 404, 409, 413, 415, 422})  # an upstream's refusals that are about the request itself
+SORRY = "申し訳ありませんが、エラーが発生しました。"  # noqa: RUF001 - the contract's words, to the letter
+
+
+class Dialect(Enum):
+    """The shapes of CONTRACT §1–2, §3 and §5."""
+
+    ENVELOPE = auto()  # {"statu": false, "status": false, "message": …}
+    TEXT = auto()  # a JSON string
+    OPENAI = auto()  # {"error": {"message", "type", "param", "code"}}
+
+
+def dialect_of_request() -> Dialect:
+    """By path, so that a route that does not exist answers like its neighbours."""
+    if request.path == "/v1" or request.path.startswith("/v1/"):
+        return Dialect.OPENAI
+    return Dialect.TEXT if request.path.startswith("/chatgpt_prompt") else Dialect.ENVELOPE
+
+
+def json_response(value: object, status: int = 200) -> Response:
+    """A reply in JSON."""
+    return Response(orjson.dumps(value), status, mimetype="application/json")
+
+
+def envelope(message: object, *, good: bool) -> dict[str, object]:
+    """The envelope of CONTRACT §1 and §2: `statu` is its spelling, `status` the documented name."""
+    return {"statu": good, "status": good, "message": message}
+
+
+def render(error: ChatAPIError, dialect: Dialect) -> Response:
+    """A domain error as a reply of the route."""
+    status = status_of(error, dialect)
+    if dialect is Dialect.OPENAI:
+        response = json_response({"error": openai_error(error)}, status)
+    elif dialect is Dialect.TEXT:
+        response = json_response(SORRY if isinstance(error, UpstreamError) else _message(error), status)
+    else:
+        response = json_response(envelope(_message(error), good=False), status)
+    _add_headers(response, error, dialect)
+    return response
+
+
+def status_of(error: ChatAPIError, dialect: Dialect) -> int:
+    """The HTTP status of a domain error; an upstream's failure is 500 in CONTRACT §2 and 502 elsewhere."""
+    match error:
+        case InvalidRequest():
+            return error.status
+        case Unauthenticated():
+            return 401
+        case QuotaDenied() | TooManyLoginFailures():
+            return 429
+        case Unavailable():
+            return 503
+        case UpstreamError():
+            return _upstream_status(error, dialect)
+    return 500
+
+
+def _upstream_status(error: UpstreamError, dialect: Dialect) -> int:
+    if dialect is Dialect.ENVELOPE and request.path.startswith("/api"):
+        return 500
+    if dialect is Dialect.OPENAI:
+        if isinstance(error, UpstreamRefused) and error.status in PASSED_ON:
+            return error.status or 502
+        if isinstance(error, UpstreamRateLimited):
+            return 429
+        if isinstance(error, UpstreamTimeout):
+            return 504
+    return 502
+
+
+def _message(error: ChatAPIError) -> str:
+    if isinstance(error, QuotaDenied):
+        return "Token access limit reached."
+    if isinstance(error, UpstreamError):
+        return f"An error occurred in the chatgpt request, {error.reason}"
+    return str(error)
+
+
+def openai_error(error: ChatAPIError) -> dict[str, Any]:
+    """The error object that the official SDKs read."""
+
+    def shape(kind: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:
+        return {"message": str(error), "type": kind, "param": param, "code": code}
+
+    match error:
+        case InvalidRequest():
+            return shape("invalid_request_error", error.code, error.param)
+        case Unauthenticated():
+            return shape("invalid_request_error", "invalid_api_key")
+        case QuotaDenied():
+            return shape("insufficient_quota", "insufficient_quota")
+        case Unavailable():
+            return shape("server_error", "service_unavailable")
+        case UpstreamError() if error.body is not None:
+            return {name: error.body.get(name) for name in ("message", "type", "param", "code")}
+        case UpstreamRateLimited():
+            return shape("rate_limit_exceeded", "upstream_rate_limited")
+        case UpstreamError():
+            return shape("upstream_error", "upstream_error")
+    return shape("server_error", "internal_error")
+
+
+def _add_headers(response: Response, error: ChatAPIError, dialect: Dialect) -> None:
+    wait_s = getattr(error, "retry_after_s", None)
+    if isinstance(error, QuotaDenied):
+        wait_s = error.denial.retry_after_s
+    if wait_s is not None:
+        response.headers["Retry-After"] = str(wait_s)
+    if isinstance(error, Unauthenticated) and request.authorization is None:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if dialect is Dialect.OPENAI and wait_s is not None and wait_s > LONG_WAIT_S:
+        response.headers["x-should-retry"] = "false"

@@ -1,0 +1,31 @@
+"""The x-ratelimit headers of OpenAI's API: the tightest limit on requests and on tokens, where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from flask import Response
+
+from chatapi.domain.limits import Metric, Standing, tightest
+from chatapi.domain.windows import seconds_until
+
+
+def add_rate_limits(response: Response, standings: Iterable[Standing]) -> None:
+    """Say what is left of the tightest limits. The reset is a duration as OpenAI writes it, such as 3h5m12s."""
+    now = datetime.now(UTC)
+    for metric, standing in tightest(standings).items():
+        if metric is Metric.COST:
+            continue
+        response.headers[f"x-ratelimit-limit-{metric}"] = str(standing.limit.value)
+        response.headers[f"x-ratelimit-remaining-{metric}"] = str(standing.left)
+        response.headers[f"x-ratelimit-reset-{metric}"] = duration(seconds_until(standing.resets_at, now))
+
+
+def duration(seconds: int) -> str:
+    """Whole seconds as OpenAI writes durations: `6m0s`, `1s`."""
+    hours, rest = divmod(seconds, 3600)
+    minutes, seconds = divmod(rest, 60)
+    if hours:
+        return f"{hours}h{minutes}m{seconds}s"
+    return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"

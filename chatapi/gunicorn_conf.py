@@ -1,0 +1,62 @@
+"""gunicorn's configuration, in one place: `chatapi serve` starts gunicorn with it."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from chatapi.app import runtime_of, start_keeping
+from chatapi.logic.keeping import drain
+from chatapi.settings import load_settings
+
+DRAIN_LEAD_S = 3.0  # before the hard end, so that what is ended then is still settled
+DRAIN_PATIENCE_S = 1.5
+
+settings = load_settings()
+
+wsgi_app = "chatapi.app:create_app()"
+bind = [settings.bind]
+workers = settings.workers or (1 if settings.is_sqlite else max(2, os.cpu_count() or 2))
+worker_class = "gevent"
+worker_connections = 4000
+graceful_timeout = settings.graceful_timeout_s
+timeout = 60  # of a worker's heartbeat, not of a request
+keepalive = 75
+limit_request_line = 8190
+control_socket_disable = True
+preload_app = False  # every worker makes its own connections and its own lease
+proc_name = "chatapi"
+loglevel = "warning"
+
+
+def post_worker_init(worker: Any) -> None:
+    """Begin the worker's background work, and watch for the end."""
+    import gevent
+
+    app = worker.wsgi
+    worker.keeper = start_keeping(app)
+    gevent.spawn(_drain_before_the_end, worker, runtime_of(app))
+
+
+def worker_int(worker: Any) -> None:
+    """SIGINT or SIGQUIT: no time to finish, so end and settle what is running now."""
+    if hasattr(worker, "keeper"):
+        drain(runtime_of(worker.wsgi), DRAIN_PATIENCE_S)
+
+
+def worker_exit(_server: Any, worker: Any) -> None:
+    """The worker is done."""
+    if hasattr(worker, "keeper"):
+        worker.keeper.stop()
+        runtime_of(worker.wsgi).database.close()
+
+
+def _drain_before_the_end(worker: Any, runtime: Any) -> None:
+    """After SIGTERM calls may finish; shortly before gunicorn would kill what is left, end and settle it."""
+    while worker.alive:
+        time.sleep(0.1)
+    end_at = time.monotonic() + settings.graceful_timeout_s - DRAIN_LEAD_S
+    while runtime.running.all() and time.monotonic() < end_at:
+        time.sleep(0.1)
+    drain(runtime, DRAIN_PATIENCE_S)
