@@ -10,39 +10,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+import time
+import uuid
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
 from tests.support.faults import FaultyUpstream
-from tests.support.gateway import Gateway
+from tests.support.gateway import SHARED_SETTINGS, Gateway, MakeGateway
 from tests.support.llama import API_KEY as LLAMA_KEY
 from tests.support.llama import Llama
-from tests.support.postgres import Postgres, SQLiteTemplate
+from tests.support.postgres import DATABASES, FreshDatabase, Postgres, SQLiteTemplate
 
-DATABASES = ["sqlite", "postgresql"]
-# Tests tell logins apart by address, so that the failures of one do not throttle the others.
-SHARED_SETTINGS = {"CHATAPI_TRUSTED_PROXIES": "1"}
+FAR_FROM_MIDNIGHT_S = 15
 
-FreshDatabase = Callable[[str], str]
-
-
-class MakeGateway(Protocol):
-    """`make_gateway(database_url, upstream_url=…, environment={…}, arguments=(…), start=…)`."""
-
-    def __call__(
-        self,
-        database_url: str,
-        *,
-        upstream_url: str | None = ...,
-        environment: Mapping[str, str] | None = ...,
-        arguments: tuple[str, ...] = ...,
-        start: bool = ...,
-    ) -> Gateway:
-        """Make it; it is stopped when the test ends."""
 
 
 @pytest.fixture(scope="session")
@@ -139,17 +122,15 @@ def llama_gateway(
 ) -> Iterator[Gateway]:
     """A shared gateway with prepared users, before the real language model."""
     databases = _Databases(request, tmp_path_factory)
-    shared = Gateway(
-        databases(request.param), upstream_url=llama_url, upstream_key=LLAMA_KEY, environment=SHARED_SETTINGS, start=False
-    )
+    url = databases(request.param)
+    shared = Gateway(url, upstream_url=llama_url, upstream_key=LLAMA_KEY, environment=SHARED_SETTINGS, start=False)
     yield from _shared(shared)
     databases.close()
 
 
 def _shared(gateway: Gateway) -> Iterator[Gateway]:
     try:
-        gateway.import_users()
-        gateway.start()
+        gateway.start_with_users()
         yield gateway
     finally:
         gateway.close()
@@ -182,7 +163,15 @@ def make_gateway(faults: FaultyUpstream) -> Iterator[MakeGateway]:
 @pytest.fixture
 def marker(request: pytest.FixtureRequest) -> str:
     """A text that no other test sends, to find one's own requests by."""
-    return re.sub(r"\W+", "-", request.node.name)
+    return f"{re.sub(r'[^a-z]+', '-', request.node.name)}-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def far_from_midnight() -> None:
+    """Quotas of a day are not counted across two days: wait for the new one (UTC) where it is about to begin."""
+    left_s = 86400 - time.time() % 86400
+    if left_s < FAR_FROM_MIDNIGHT_S:
+        time.sleep(left_s + 0.5)
 
 
 @pytest.fixture

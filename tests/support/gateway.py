@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx2
 
@@ -16,8 +17,18 @@ from tests.support.http import Http
 from tests.support.processes import chatapi_command, clean_environment, end, free_port
 from tests.support.users import PASSWORD, User, UserPool
 
-JWT_SECRET = "the secret of the tests, which is longer than thirty-two bytes"
+JWT_SECRET = "the secret of the tests, which is longer than the sixty-four bytes that HS512 asks for"
 START_PATIENCE_S = 30.0
+SHARED_SETTINGS = {
+    # Tests tell logins apart by address, so that the failures of one do not throttle the others.
+    "CHATAPI_TRUSTED_PROXIES": "1",
+    "CHATAPI_LOGIN_ADDRESS_FAILURES": "12",
+    # An upstream that is silent is given up soon enough to test it.
+    "CHATAPI_FIRST_BYTE_TIMEOUT_S": "3",
+    "CHATAPI_IDLE_TIMEOUT_S": "2",
+    "CHATAPI_SYSTEM_MESSAGE": "You are what the tests talk to.",
+    "CHATAPI_MODEL": "tiny",
+}
 
 
 class Gateway:
@@ -61,6 +72,8 @@ class Gateway:
         self.users = UserPool()
         self._process: subprocess.Popen[bytes] | None = None
         self._access_tokens: dict[str, str] = {}
+        self._somebody: User | None = None
+        self._addresses = itertools.count()
         if start:
             self.start()
 
@@ -139,6 +152,11 @@ class Gateway:
         UserPool.write_csv(path)
         self.cli("users", "import", str(path))
 
+    def start_with_users(self) -> None:
+        """Import the prepared users, then start."""
+        self.import_users()
+        self.start()
+
     def exchange(self, username: str, password: str = PASSWORD, *, address: str | None = None) -> httpx2.Response:
         """`POST /token`; `address` is put into X-Forwarded-For."""
         headers = {"X-Forwarded-For": address} if address else {}
@@ -156,6 +174,18 @@ class Gateway:
         """The JWT of a prepared user that nobody had before."""
         return self.token(self.users.take(kind))
 
+    @property
+    def somebody(self) -> str:
+        """The JWT of a user with a generous quota that tests share, which therefore must not be revoked."""
+        if self._somebody is None:
+            self._somebody = self.users.take("many")
+        return self.token(self._somebody)
+
+    def address(self) -> str:
+        """An address for X-Forwarded-For that nobody had before."""
+        number = next(self._addresses)
+        return f"198.51.{number // 250}.{number % 250 + 1}"
+
     def usage(self, tenant: str | None = None) -> list[dict[str, Any]]:
         """The rows of `chatapi usage --json`, of one tenant where one is given."""
         rows: list[dict[str, Any]] = json.loads(self.cli("usage", "--json"))
@@ -168,3 +198,18 @@ class Gateway:
     def log_lines(self) -> list[dict[str, Any]]:
         """The log's lines that are JSON objects."""
         return [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+
+
+class MakeGateway(Protocol):
+    """`make_gateway(database_url, upstream_url=…, environment={…}, arguments=(…), start=…)`."""
+
+    def __call__(
+        self,
+        database_url: str,
+        *,
+        upstream_url: str | None = ...,
+        environment: Mapping[str, str] | None = ...,
+        arguments: tuple[str, ...] = ...,
+        start: bool = ...,
+    ) -> Gateway:
+        """Make it; it is stopped when the test ends."""

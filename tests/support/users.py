@@ -17,10 +17,10 @@ CHEAP_HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASS
 
 # How many users of which kind a gateway gets, and their columns `daily_requests` and `daily_tokens`.
 KINDS: dict[str, tuple[int, str, str]] = {
-    "plain": (80, "", ""),  # the default quota: CHATAPI_DAILY_REQUESTS
-    "one": (10, "1", ""),
-    "none": (5, "0", ""),
-    "many": (120, "100000", ""),
+    "plain": (120, "", ""),  # the default quota: CHATAPI_DAILY_REQUESTS
+    "one": (20, "1", ""),
+    "none": (20, "0", ""),
+    "many": (500, "100000", ""),
     "tokens": (10, "100000", "5000"),
     "few_tokens": (5, "100000", "20"),
 }

@@ -1,0 +1,241 @@
+"""CONTRACT §7: what the environment and the files of `envs/` say is what the gateway does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import stat
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from tests.support.faults import FaultyUpstream, reply_to
+from tests.support.gateway import JWT_SECRET, Gateway, MakeGateway
+from tests.support.postgres import sqlite_url as url_of_file
+from tests.support.processes import PROJECT_ROOT, chatapi_command, clean_environment
+from tests.support.routes import API, CHAT, answered_envelope
+
+ANOTHER_SECRET = "another secret that is longer than thirty-two bytes, and longer than sixty-four as well"
+
+
+class Prepare(Protocol):
+    """`prepare("--argument", upstream_url=…, NAME="value")`."""
+
+    def __call__(self, *arguments: str, upstream_url: str | None = ..., **environment: str) -> Gateway:
+        """Make it; it is stopped when the test ends."""
+
+
+@pytest.fixture
+def prepare(make_gateway: MakeGateway, sqlite_url: str) -> Prepare:
+    """Make a gateway on SQLite with prepared users and these settings, and start it."""
+
+    def make(*arguments: str, upstream_url: str | None = None, **environment: str) -> Gateway:
+        made = make_gateway(
+            sqlite_url, upstream_url=upstream_url, environment=environment, arguments=arguments, start=False
+        )
+        made.start_with_users()
+        return made
+
+    return make
+
+
+def refuses_to_start(gateway: Gateway) -> str:
+    """What `chatapi serve` says when it ends by itself with an error."""
+    done = gateway.run("serve")
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_without_any_upstream_it_refuses_to_start_and_says_what_to_set(
+    make_gateway: MakeGateway, sqlite_url: str
+) -> None:
+    said = refuses_to_start(make_gateway(sqlite_url, upstream_url=None, start=False))
+    assert "OPENAI_API_KEY" in said
+    assert "--demo" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CHATAPI_JWT_SECRET_KEY", "shorter than thirty-two bytes"), ("CHATAPI_TIMEZONE", "Mars/Olympus"),
+        ("CHATAPI_DAILY_REQUESTS", "-1"), ("CHATAPI_DAILY_TOKENS", "many"), ("CHATAPI_WORKERS", "none"),
+        ("CHATAPI_TRUSTED_PROXIES", "-1"), ("CHATAPI_DATABASE_URL", "no URL at all"),
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_refuses_to_start_and_is_named(
+    make_gateway: MakeGateway, sqlite_url: str, name: str, value: str
+) -> None:
+    assert name in refuses_to_start(make_gateway(sqlite_url, environment={name: value}, start=False))
+
+
+def test_a_database_that_was_not_migrated_refuses_to_start(make_gateway: MakeGateway, tmp_path: Path) -> None:
+    assert "chatapi db upgrade" in refuses_to_start(make_gateway(url_of_file(tmp_path / "empty.sqlite3"), start=False))
+
+
+def test_another_secret_on_the_same_database_refuses_to_start(make_gateway: MakeGateway, database_url: str) -> None:
+    make_gateway(database_url).stop()
+    another = make_gateway(database_url, environment={"CHATAPI_JWT_SECRET_KEY": ANOTHER_SECRET}, start=False)
+    assert "secret" in refuses_to_start(another).lower()
+
+
+def test_a_secret_is_made_and_kept_for_its_owner_only(make_gateway: MakeGateway, sqlite_url: str) -> None:
+    gateway = make_gateway(sqlite_url, environment={"CHATAPI_JWT_SECRET_KEY": ""})
+    kept = [path for path in (gateway.folder / "var").rglob("*") if path.is_file() and "secret" in path.name]
+    assert len(kept) == 1
+    assert stat.S_IMODE(kept[0].stat().st_mode) == 0o600
+    assert len(kept[0].read_bytes()) >= 32
+
+
+def test_the_database_is_a_sqlite_file_in_var_by_default(make_gateway: MakeGateway) -> None:
+    gateway = make_gateway("", start=False)
+    gateway.cli("db", "upgrade")
+    gateway.start()
+    kinds = [path.read_bytes()[:15] for path in (gateway.folder / "var").rglob("*") if path.is_file()]
+    assert b"SQLite format 3" in kinds
+
+
+def test_postgresql_works_by_both_names_and_by_unix_socket(make_gateway: MakeGateway, postgres_url: str) -> None:
+    assert postgres_url.startswith("postgresql://")
+    assert "host=/" in postgres_url
+    gateway = make_gateway(postgres_url.replace("postgresql://", "postgresql+psycopg://"))
+    assert gateway.http.get("/readyz").status_code == 200
+
+
+def test_serve_becomes_gunicorn_with_as_many_workers_as_are_set(make_gateway: MakeGateway, postgres_url: str) -> None:
+    gateway = make_gateway(postgres_url, environment={"CHATAPI_WORKERS": "3"})
+    master = psutil.Process(gateway.pid)
+    assert "gunicorn" in " ".join(master.cmdline())
+    assert len(master.children()) == 3
+    assert gateway.stop() == 0
+    assert not psutil.pid_exists(master.pid)
+
+
+def test_the_settings_of_calls_are_obeyed(prepare: Prepare, faults: FaultyUpstream, marker: str) -> None:
+    gateway = prepare(
+        upstream_url=faults.url, OPENAI_API_KEY="sk-my-own", OPENAI_ORG_ID="org-mine", OPENAI_PROJECT_ID="proj-mine",
+        CHATAPI_MODEL="my-model", CHATAPI_SYSTEM_MESSAGE="Mine.", CHATAPI_DAILY_REQUESTS="2",
+    )
+    token = gateway.sign_in("plain")
+    assert API.ask(gateway, marker, token).status_code == 200
+    assert CHAT.ask(gateway, marker, token).status_code == 200
+    assert API.ask(gateway, marker, token).status_code == 429
+    by_api, by_chat = faults.about(marker)
+    assert by_api.body["model"] == by_chat.body["model"] == "my-model"
+    assert by_chat.body["messages"][0] == {"role": "system", "content": "Mine."}
+    assert by_api.headers["authorization"] == "Bearer sk-my-own"
+    assert by_api.headers["openai-organization"] == "org-mine"
+    assert by_api.headers["openai-project"] == "proj-mine"
+
+
+def test_a_quota_of_tokens_is_obeyed(prepare: Prepare, faults: FaultyUpstream, marker: str) -> None:
+    gateway = prepare(upstream_url=faults.url, CHATAPI_DAILY_TOKENS="10")
+    denied = API.ask(gateway, f"{marker} " + "many words " * 30, gateway.sign_in("plain"))
+    assert denied.status_code == 429
+    assert not faults.about(marker)
+
+
+@pytest.mark.parametrize("key_name", ["AZURE_OPENAI_API_KEY", "AZURE_OPENAI_KEY"])
+def test_azure_openai_is_called_as_azure_wants_it(
+    prepare: Prepare, faults: FaultyUpstream, marker: str, key_name: str
+) -> None:
+    settings = {
+        "AZURE_OPENAI_ENDPOINT": faults.url.removesuffix("/v1"), key_name: "azure-key",
+        "AZURE_OPENAI_CHATGPT_DEPLOYMENT": "my-deployment", "OPENAI_API_VERSION": "2024-06-01",
+    }  # fmt: skip
+    gateway = prepare(**settings)
+    token = gateway.sign_in("many")
+    assert answered_envelope(API.ask(gateway, marker, token)) == reply_to(marker)
+    assert CHAT.ask(gateway, marker, token).text == reply_to(marker)
+    for served in faults.about(marker):
+        assert served.path == "/openai/deployments/my-deployment/chat/completions?api-version=2024-06-01"
+        assert served.headers["api-key"] == "azure-key"
+
+
+@contextmanager
+def watched_proxy() -> Iterator[tuple[str, list[bytes]]]:
+    """A proxy that notes what it is asked for and refuses it: its URL, and the first lines of the requests."""
+    asked: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    asked.append(connection.recv(4096).split(b"\r\n")[0])
+                    connection.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", asked
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join(5)
+
+
+@pytest.mark.parametrize("no_proxy", ["", "upstream.invalid"])
+def test_https_goes_through_the_proxy_but_where_no_proxy_says_otherwise(prepare: Prepare, no_proxy: str) -> None:
+    with watched_proxy() as (proxy_url, asked):
+        gateway = prepare(
+            upstream_url="https://upstream.invalid/v1", HTTPS_PROXY=proxy_url, NO_PROXY=no_proxy
+        )
+        assert API.ask(gateway, "hello", gateway.sign_in("many")).status_code == 500
+        gateway.stop()
+    assert asked == ([] if no_proxy else [b"CONNECT upstream.invalid:443 HTTP/1.1"])
+
+
+def test_the_demo_upstream_answers_any_model_and_says_loudly_what_it_is(prepare: Prepare) -> None:
+    gateway = prepare("--demo")
+    answer = gateway.http.post(
+        "/v1/chat/completions", access_token=gateway.somebody,
+        json={"model": "a-name-nobody-heard-of", "messages": [{"role": "user", "content": "hello"}]},
+    )  # fmt: skip
+    assert answer.status_code == 200
+    assert answer.json()["choices"][0]["message"]["content"].strip()
+    assert answer.json()["usage"]["total_tokens"] > 0
+    assert CHAT.ask(gateway, "hello", gateway.somebody).text.strip()
+    assert "DEMO" in gateway.log()
+    children = psutil.Process(gateway.pid).children(recursive=True)
+    gateway.stop()
+    assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_the_files_of_envs_are_read_and_the_environment_wins(
+    tmp_path: Path, sqlite_url: str, faults: FaultyUpstream, make_gateway: MakeGateway, marker: str
+) -> None:
+    house = tmp_path / "house"
+    for name in ("chatapi", "migrations"):
+        shutil.copytree(PROJECT_ROOT / name, house / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (house / "envs").mkdir()
+    (house / "envs" / "configs").write_text(json.dumps({"api": "sk-of-configs", "jwt_secret_key": JWT_SECRET}))
+    (house / "envs" / ".env").write_text("CHATAPI_MODEL=model-of-the-file\nCHATAPI_SYSTEM_MESSAGE=of the file\n")
+    gateway = make_gateway(
+        sqlite_url, start=False, environment={"PYTHONPATH": str(house), "CHATAPI_SYSTEM_MESSAGE": "of the environment"}
+    )
+    for name in ("OPENAI_API_KEY", "CHATAPI_JWT_SECRET_KEY", "CHATAPI_ENV_FILE"):
+        del gateway.environment[name]
+    gateway.start_with_users()
+    assert CHAT.ask(gateway, marker, gateway.somebody).status_code == 200
+    (served,) = faults.about(marker)
+    assert served.headers["authorization"] == "Bearer sk-of-configs"
+    assert served.body["model"] == "model-of-the-file"
+    assert served.body["messages"][0]["content"] == "of the environment"
+
+
+def test_a_wrong_setting_is_said_by_every_command(tmp_path: Path) -> None:
+    environment = clean_environment({"CHATAPI_TIMEZONE": "Mars/Olympus", "CHATAPI_VAR_DIR": str(tmp_path)})
+    done = subprocess.run(
+        [*chatapi_command(), "users", "list"], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode != 0
+    assert "CHATAPI_TIMEZONE" in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
