@@ -1,0 +1,22 @@
+"""Names of users and tenants: what may be one."""
+
+from __future__ import annotations
+
+DEFAULT_TENANT = "default"
+LONGEST_NAME = 200
+
+
+def name_problem(name: str) -> str | None:
+    """What is wrong with a name, or None. The sentence goes on after "username" or "tenant" and does not repeat it.
+
+    Names are compared as they are, letter by letter, so what cannot be seen is not allowed in them.
+    """
+    if not name.strip():
+        return "is missing"
+    if len(name) > LONGEST_NAME:
+        return f"is longer than {LONGEST_NAME} characters"
+    if not name.isprintable():
+        return "has a control character or one that cannot be seen"
+    if name != name.strip():
+        return "begins or ends with a space"
+    return None
