@@ -106,6 +106,7 @@ users = Table(
     Column("username", Text, nullable=False),
     Column("role", Text, nullable=False, server_default="user"),
     Column("password_hash", Text, nullable=False),
+    Column("given_hash", Text),  # what an import gave, where a login has replaced it by a stronger one
     Column("status", Text, nullable=False, server_default="active"),
     Column("created_at", UtcDateTime, nullable=False),
     _one_of("role", "user", "admin", "operator"),
@@ -142,6 +143,7 @@ login_failures = Table(  # failed logins from one address (subject '') or of one
     Column("subject", Text, primary_key=True),
     Column("window_start", UtcDateTime, primary_key=True),
     _count("failures"),
+    _count("pending"),  # logins that are being decided: they count as failures until they are not
     Index(None, "window_start"),
 )
 
