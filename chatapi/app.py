@@ -6,11 +6,10 @@ from flask import Flask
 from flask_jwt_extended import JWTManager
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from chatapi import logs
 from chatapi.domain.effective_limits import Defaults
 from chatapi.domain.limits import Metric
 from chatapi.domain.windows import Window
-from chatapi.endpoint import chat_completions, chats, context, errors, health, prompts, questions, request_log, tokens
+from chatapi.endpoint import chat_completions, chats, context, errors, health, log_format, prompts, questions, request_log, tokens
 from chatapi.logic import installation, schema
 from chatapi.logic.keeping import Keeper
 from chatapi.logic.passwords import Hasher
@@ -21,7 +20,7 @@ from chatapi.settings import Settings, load_settings
 from chatapi.storage.engine import Clock, Database
 from chatapi.storage.ledger import Ledger, new_id
 from chatapi.storage.writer import LedgerWriter
-from chatapi.upstream.upstreams import build_upstreams
+from chatapi.upstream.upstreams import Upstreams, build_upstreams
 
 A_DAY_S = 86_400
 
@@ -37,7 +36,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
         ConfigurationError: a setting, the database's schema or the JWT secret is not as it must be.
     """
     settings = settings or load_settings()
-    logs.configure()
+    log_format.configure()
     runtime = build_runtime(settings, clock=clock)
     schema.require_served(runtime)
     installation.check_installation(runtime)
@@ -71,7 +70,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None) -> Runtime:
         database=database,
         ledger=ledger,
         writer=LedgerWriter(database, ledger),
-        upstreams=build_upstreams(settings),
+        upstreams=build_upstreams(settings) if settings.has_upstream else Upstreams(),
         hasher=Hasher(settings.hashes_at_once),
         turns=Turns(settings.wait_s, settings.wait_calls),
         running=RunningCalls(new_id()),

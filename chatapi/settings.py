@@ -141,6 +141,12 @@ class Settings(BaseSettings):
         """Whether any upstream is configured."""
         return bool(self.openai_api_key or self.openai_base_url or self.azure_openai_endpoint)
 
+    @property
+    def bound_to_loopback(self) -> bool:
+        """Whether only this machine can reach the service."""
+        host = self.bind.rpartition(":")[0].strip("[]")
+        return self.bind.startswith("unix:") or host == "localhost" or host == "::1" or host.startswith("127.")
+
     @cached_property
     def secret(self) -> str:
         """The secret that signs access tokens; made on first use and kept with mode 0600 in the var folder."""

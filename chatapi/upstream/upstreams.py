@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from chatapi.errors import ConfigurationError
 from chatapi.settings import Settings
 from chatapi.upstream.reply import UpstreamReply
 from chatapi.upstream.targets import Target, build_target
@@ -68,22 +69,30 @@ class Upstream:
 
 
 class Upstreams:
-    """All upstreams of the installation: one now."""
+    """All upstreams of the installation: one now, or none for commands that call no model."""
 
-    def __init__(self, only: Upstream) -> None:
+    def __init__(self, only: Upstream | None = None) -> None:
         self._only = only
 
     def resolve(self, model: str | None) -> tuple[Upstream, str]:
-        """The upstream that answers `model`, and the name it knows the model by; None is the default model."""
+        """The upstream that answers `model`, and the name it knows the model by; None is the default model.
+
+        Raises:
+            ConfigurationError: no upstream is configured.
+        """
+        if self._only is None:
+            raise ConfigurationError("No upstream is configured.")
         return self._only, model or self._only.default_model
 
     def warm_up(self) -> None:
         """Make every client now; call it once in each worker, after the fork."""
-        self._only.warm_up()
+        if self._only is not None:
+            self._only.warm_up()
 
     def close(self) -> None:
         """Close every idle connection."""
-        self._only.close()
+        if self._only is not None:
+            self._only.close()
 
 
 def build_upstreams(settings: Settings) -> Upstreams:
