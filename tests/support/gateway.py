@@ -24,8 +24,8 @@ SHARED_SETTINGS = {
     "CHATAPI_TRUSTED_PROXIES": "1",
     "CHATAPI_LOGIN_ADDRESS_FAILURES": "12",
     # An upstream that is silent is given up soon enough to test it.
-    "CHATAPI_FIRST_BYTE_TIMEOUT_S": "3",
-    "CHATAPI_IDLE_TIMEOUT_S": "2",
+    "CHATAPI_FIRST_BYTE_TIMEOUT_S": "2",
+    "CHATAPI_IDLE_TIMEOUT_S": "1",
     "CHATAPI_SYSTEM_MESSAGE": "You are what the tests talk to.",
     "CHATAPI_MODEL": "tiny",
 }
