@@ -17,8 +17,8 @@ from chatapi.storage.tables import Row, attempts, calls
 def insert(connection: Connection, call: HeldCall, state: CallState, attempt: AttemptState, **more: Any) -> bool:
     """Write a call with its first attempt; `more` are further columns of the call. False when its row is already there."""
     row = _call_row(call, state) | more
-    inserted = connection.execute(insert_for(connection)(calls).values(row).on_conflict_do_nothing())
-    if inserted.rowcount != 1:
+    statement = insert_for(connection)(calls).values(row).on_conflict_do_nothing().returning(calls.c.id)
+    if connection.execute(statement).first() is None:
         return False
     connection.execute(attempts.insert(), _attempt_row(call, attempt) | {"ended_at": more.get("ended_at")})
     return True
