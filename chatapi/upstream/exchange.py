@@ -10,6 +10,7 @@ import httpx2
 import openai
 
 from chatapi.errors import UpstreamBroken, UpstreamError
+from chatapi.upstream.said import key_in
 from chatapi.upstream.targets import Timeouts
 from chatapi.upstream.translate import UPSTREAM_FAULTS, translate
 from chatapi.upstream.transport import Patience, PatientStream
@@ -44,6 +45,11 @@ class Exchange:
     def upstream_id(self) -> str | None:
         """The upstream's own id of this request, if it gave one."""
         return self._response.headers.get(UPSTREAM_ID_HEADER)
+
+    @property
+    def key(self) -> str:
+        """The key that the request was sent with."""
+        return key_in(self._response.request.headers)
 
     @property
     def cut_here(self) -> bool:

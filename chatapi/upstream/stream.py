@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from chatapi.errors import UpstreamBroken, UpstreamError
-from chatapi.upstream.exchange import Exchange
+from chatapi.upstream.said import stream_error
 from chatapi.upstream.sse import Event, Splitter
-from chatapi.upstream.translate import stream_error
+
+if TYPE_CHECKING:
+    from chatapi.upstream.exchange import Exchange
 
 
 class UpstreamStream:
@@ -49,7 +52,7 @@ class UpstreamStream:
         try:
             for event in self._all_events():
                 if event.error is not None:
-                    raise stream_error({"error": event.error})
+                    raise stream_error({"error": event.error}, self._exchange.key)
                 self._began |= event.began
                 self._ended |= event.ended
                 self._done = event.done

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from chatapi.domain.bounds import prompt_bound_of
+
 if TYPE_CHECKING:
     import tiktoken
 
@@ -72,13 +74,19 @@ def measure_prompt(model: str, body: Mapping[str, object]) -> int:
 
 
 def count_prompt(model: str, body: Mapping[str, object]) -> int:
-    """An upper bound of the prompt tokens of a chat completion's text: `measure_prompt` and a margin.
+    """An upper bound of the prompt tokens of a chat completion: `measure_prompt` and a margin.
 
-    It bounds only if `has_vocabulary(model)`. Images, audio and files count 0 here: they have a table of their own.
+    Parts that are no text enter with their bound. It all bounds only if `has_vocabulary(model)`.
+
+    Raises:
+        InvalidRequest: a part has no bound.
     """
     messages = body.get("messages")
-    margin = MARGIN_PER_BODY + MARGIN_PER_MESSAGE * (len(messages) if isinstance(messages, list) else 0)
-    return measure_prompt(model, body) + margin
+    messages = messages if isinstance(messages, list) else []
+    margin = MARGIN_PER_BODY + MARGIN_PER_MESSAGE * len(messages)
+    return (
+        measure_prompt(model, body) + margin + sum(prompt_bound_of({"part": part}) for part in _other_parts(messages))
+    )
 
 
 def cut_text(model: str, text: str, most: int) -> str:
@@ -102,6 +110,15 @@ def _texts(body: Mapping[str, object], messages: list[Any]) -> Iterator[str]:
         if body.get(field):
             yield orjson.dumps(body[field]).decode()  # longer than what the model is shown of it
     yield from _strings(body.get("prediction"))
+
+
+def _other_parts(messages: list[Any]) -> Iterator[dict[str, Any]]:
+    """The parts of messages that are no text."""
+    for message in messages:
+        content = message.get("content") if isinstance(message, dict) else None
+        for part in content if isinstance(content, list) else []:
+            if isinstance(part, dict) and part.get("type") not in {"text", "refusal"}:
+                yield part
 
 
 def _strings(value: object) -> Iterator[str]:

@@ -1,13 +1,8 @@
-"""Every exception of openai and httpx2 becomes one of `chatapi.errors.Upstream*`, here and nowhere else.
-
-What an upstream says may be shown to clients, so it is cleaned first: no keys, no organisation ids, no credentials in
-addresses.
-"""
+"""Every exception of openai and httpx2 becomes one of `chatapi.errors.Upstream*`, here and nowhere else."""
 
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -25,20 +20,12 @@ from chatapi.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
+from chatapi.upstream.said import error_object, key_in
 
 UPSTREAM_FAULTS = (openai.OpenAIError, httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, OSError)
 """What `translate` understands; anything else is a fault of our own and is not hidden."""
 
-LONGEST_REASON = 500
 LONGEST_RETRY_AFTER_S = 24 * 60 * 60
-ERROR_FIELDS = ("message", "type", "param", "code")
-SECRETS = re.compile(
-    r"(?i)\bbearer\s+\S+"  # an Authorization header
-    r"|\b(?:sk|sess|rk|pk)[-_][\w*.…-]{4,}"  # a key, masked or not
-    r"|\b(?:org|proj)[-_][A-Za-z0-9]{6,}"  # an organisation or project id
-    r"|(?<=://)[^\s/@]+@"  # credentials in an address
-    r"|\b[0-9a-f]{32,}\b"  # a key of Azure's
-)
 CREDENTIALS_REFUSED = "the upstream refused this gateway's credentials"
 
 
@@ -64,20 +51,6 @@ def translate(error: BaseException) -> UpstreamError:
             return UpstreamFailed("the upstream could not be called")
 
 
-def stream_error(error: Mapping[str, object]) -> UpstreamError:
-    """The domain's error for an error event in the middle of a stream, or for an error that came with status 200."""
-    said = _error_object(error)
-    message = said.get("message") if said else None
-    reason = f"the upstream ended with an error: {message}" if message else "the upstream ended with an error"
-    return UpstreamBroken(reason, may_have_run=True, body=said)
-
-
-def clean(text: str) -> str:
-    """What an upstream said, fit to be shown: secrets struck out, control characters removed, not too long."""
-    shown = SECRETS.sub("***", "".join(char if char.isprintable() else " " for char in text)).strip()
-    return shown if len(shown) <= LONGEST_REASON else shown[:LONGEST_REASON] + "…"
-
-
 def _status_error(error: openai.APIStatusError) -> UpstreamError:
     status = error.status_code
     retry_after_s = _retry_after_s(error.response.headers)
@@ -85,7 +58,7 @@ def _status_error(error: openai.APIStatusError) -> UpstreamError:
         return UpstreamRefused(CREDENTIALS_REFUSED, status=status)  # its message quotes a part of the key
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         return UpstreamUnreachable("the proxy on the way to the upstream wants credentials", status=status)
-    body = _error_object(error.body)
+    body = error_object(error.body, key_in(error.request.headers))
     reason = f"the upstream answered {status}"
     if body is not None:
         reason += f": {body['message']}"
@@ -96,26 +69,6 @@ def _status_error(error: openai.APIStatusError) -> UpstreamError:
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and not temporary:
         return UpstreamRefused(reason, status=status, retry_after_s=retry_after_s, body=body)
     return UpstreamFailed(reason, status=status, retry_after_s=retry_after_s, body=body)
-
-
-def _error_object(body: object) -> dict[str, object] | None:
-    """OpenAI's error object, cleaned, out of a reply's body; also out of the shapes that compatible servers have."""
-    if isinstance(body, Mapping) and isinstance(body.get("error"), Mapping | str):
-        body = body["error"]
-    if isinstance(body, str):
-        body = {"message": body}
-    if not isinstance(body, Mapping):
-        return None
-    message = body.get("message") or body.get("detail")
-    if not isinstance(message, str) or message.lstrip().startswith("<"):
-        return None  # none at all, or a page of HTML
-    fields = {field: body.get(field) for field in ERROR_FIELDS} | {"message": message}
-    return {field: clean(value) if isinstance(value, str) else _plain(value) for field, value in fields.items()}
-
-
-def _plain(value: object) -> str | None:
-    """Some servers give the status as `code`, a number; OpenAI's clients expect text or null."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> int | None:

@@ -12,9 +12,9 @@ from chatapi.upstream.clients import build_client
 from chatapi.upstream.exchange import Exchange, send
 from chatapi.upstream.produced import produced_text, shown_text
 from chatapi.upstream.reply import UpstreamReply
+from chatapi.upstream.said import stream_error
 from chatapi.upstream.stream import UpstreamStream
 from chatapi.upstream.targets import Target
-from chatapi.upstream.translate import stream_error
 
 LARGEST_REPLY_BYTES = 64 * 1024 * 1024
 WHOLE_MEDIA_TYPES = {"application/json", "text/html"}
@@ -73,7 +73,7 @@ def _read_object(exchange: Exchange) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UpstreamBroken("the upstream sent a reply that is no JSON object", may_have_run=True)
     if value.get("error"):
-        raise stream_error(value)
+        raise stream_error(value, exchange.key)
     return value
 
 

@@ -35,7 +35,7 @@ class Request:
 
 
 Script = Callable[[socket.socket, Request], None]
-"""Answers one request; the connection is kept open for another one unless the script shuts it down or raises OSError."""
+"""Answers one request; the connection is kept for the next one, unless the script shuts it down or raises OSError."""
 
 
 class ScriptedServer:

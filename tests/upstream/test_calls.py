@@ -180,7 +180,8 @@ def test_a_stream_closed_before_or_amid_its_events_is_never_taken_for_whole() ->
 
 
 def test_closing_many_streams_while_they_are_read_leaves_the_others_whole() -> None:
-    pieces = [event(delta("x")), 0.01] * 10 + [event(delta("", "stop")), event(b"[DONE]"), END]
+    words: list[bytes | float] = [event(delta("x")), 0.01]
+    pieces = [*words * 10, event(delta("", "stop")), event(b"[DONE]"), END]
     texts: list[str] = []
     with serving(streaming(*pieces)) as server, upstream_at(server.base_url) as upstream:
 
@@ -282,9 +283,9 @@ def test_https_goes_through_the_proxy_in_a_tunnel_and_can_be_cut_there_too(
 def test_a_proxy_that_refuses_never_ran_the_call(status: int) -> None:
     with serving(answering(status, {})) as proxy:
         settings = {"https_proxy": f"http://us:pw@127.0.0.1:{proxy.port}"}
-        with upstream_at("https://upstream.test/v1", **settings) as upstream:
-            with pytest.raises(UpstreamUnreachable) as caught:
-                upstream.complete(BODY, call_id="call-1")
+        expected = pytest.raises(UpstreamUnreachable)
+        with upstream_at("https://upstream.test/v1", **settings) as upstream, expected as caught:
+            upstream.complete(BODY, call_id="call-1")
     assert not caught.value.may_have_run
     assert "pw" not in str(caught.value)
 
@@ -293,9 +294,9 @@ def test_a_proxy_that_hangs_up_or_is_silent_never_ran_the_call() -> None:
     for script in (lambda c, _r: c.shutdown(socket.SHUT_RDWR), lambda _c, _r: time.sleep(0.4)):
         with serving(script) as proxy:
             settings = {"https_proxy": f"http://127.0.0.1:{proxy.port}", "first_byte_timeout_s": 0.2}
-            with upstream_at("https://upstream.test/v1", **settings) as upstream:
-                with pytest.raises(UpstreamUnreachable) as caught:
-                    upstream.complete(BODY, call_id="call-1")
+            expected = pytest.raises(UpstreamUnreachable)
+            with upstream_at("https://upstream.test/v1", **settings) as upstream, expected as caught:
+                upstream.complete(BODY, call_id="call-1")
         assert not caught.value.may_have_run
 
 
@@ -307,22 +308,22 @@ def test_http_goes_through_the_environments_http_proxy(monkeypatch: pytest.Monke
     assert proxy.requests[0].target == "http://upstream.test:8000/v1/chat/completions"
 
 
-@pytest.mark.parametrize("no_proxy", ["*", "upstream.invalid", ".invalid", "other.test, invalid", "upstream.invalid:443"])
+@pytest.mark.parametrize("no_proxy", ["*", "upstream.invalid", ".invalid", "x.test, invalid", "upstream.invalid:443"])
 def test_no_proxy_names_hosts_that_are_reached_directly(no_proxy: str) -> None:
     with serving(answering(502, {})) as proxy:
         settings = {"https_proxy": f"http://127.0.0.1:{proxy.port}", "no_proxy": no_proxy}
-        with upstream_at("https://upstream.invalid:443/v1", **settings) as upstream:
-            with pytest.raises(UpstreamUnreachable):
-                upstream.complete(BODY, call_id="call-1")
+        expected = pytest.raises(UpstreamUnreachable)
+        with upstream_at("https://upstream.invalid:443/v1", **settings) as upstream, expected:
+            upstream.complete(BODY, call_id="call-1")
         assert not proxy.requests
 
 
 def test_no_proxy_for_other_hosts_changes_nothing() -> None:
     with serving(answering(502, {})) as proxy:
         settings = {"https_proxy": f"http://127.0.0.1:{proxy.port}", "no_proxy": "stream.invalid,upstream.invalid:80"}
-        with upstream_at("https://upstream.invalid/v1", **settings) as upstream:
-            with pytest.raises(UpstreamUnreachable):
-                upstream.complete(BODY, call_id="call-1")
+        expected = pytest.raises(UpstreamUnreachable)
+        with upstream_at("https://upstream.invalid/v1", **settings) as upstream, expected:
+            upstream.complete(BODY, call_id="call-1")
         assert proxy.requests[0].target == "upstream.invalid:443"
 
 

@@ -74,7 +74,8 @@ def error_object(message: str, **fields: object) -> dict[str, object]:
 def test_a_status_becomes_its_error_and_the_model_did_not_run(
     status: int, kind: type[UpstreamError], stream: bool
 ) -> None:
-    error = failure(answering(status, error_object("Something is wrong."), "Location: http://127.0.0.1:1/"), stream=stream)
+    script = answering(status, error_object("Something is wrong."), "Location: http://127.0.0.1:1/")
+    error = failure(script, stream=stream)
     assert type(error) is kind
     assert error.status == status
     assert not error.may_have_run
@@ -112,6 +113,15 @@ def test_secrets_in_an_upstreams_message_are_struck_out(secret: str) -> None:
         assert secret not in shown
 
 
+@pytest.mark.parametrize("status", [200, 400, None])
+def test_the_gateways_own_key_is_struck_out_whatever_it_looks_like(status: int | None) -> None:
+    message = error_object("What is this opensesame?")
+    script = answering(status, message) if status else streaming(event(message), END)
+    error = failure(script, stream=status is None, openai_api_key="opensesame")
+    assert "What is this ***?" in str(error)
+    assert "opensesame" not in str(error.body)
+
+
 @pytest.mark.parametrize(
     ("header", "least", "most"),
     [
@@ -134,7 +144,7 @@ def test_retry_after_is_read_in_all_its_forms(header: str, least: int | None, mo
         assert least <= error.retry_after_s <= most
 
 
-@pytest.mark.parametrize("body", [b"<html><h1>Bad gateway</h1></html>", b"", b"[1]", b'{"error": {"message": 7}}', b"\xff"])
+@pytest.mark.parametrize("body", [b"<html>Bad gateway</html>", b"", b"[1]", b'{"error": {"message": 7}}', b"\xff"])
 def test_an_error_without_a_sensible_body_still_has_its_status(body: bytes) -> None:
     error = failure(answering(502, body))
     assert type(error) is UpstreamFailed
@@ -142,9 +152,9 @@ def test_an_error_without_a_sensible_body_still_has_its_status(body: bytes) -> N
     assert "<" not in error.reason
 
 
-@pytest.mark.parametrize("body", [b'{"error": "It is broken."}', b'{"message": "It is broken."}', b'{"detail": "It is broken."}'])
-def test_error_shapes_of_compatible_servers_are_understood(body: bytes) -> None:
-    error = failure(answering(400, body))
+@pytest.mark.parametrize("field", ["error", "message", "detail"])
+def test_error_shapes_of_compatible_servers_are_understood(field: str) -> None:
+    error = failure(answering(400, {field: "It is broken."}))
     assert error.body is not None
     assert error.body["message"] == "It is broken."
 
@@ -258,13 +268,15 @@ def test_silence_in_the_middle_of_a_stream_is_noticed_by_the_idle_timeout() -> N
 
 def test_the_first_byte_may_take_longer_than_the_idle_timeout() -> None:
     script = streaming(0.5, event(delta("Hi", "stop")), event(b"[DONE]"), END)
-    with serving(script) as server, upstream_at(server.base_url, idle_timeout_s=0.2, first_byte_timeout_s=3) as upstream:
+    timeouts = {"idle_timeout_s": 0.2, "first_byte_timeout_s": 3}
+    with serving(script) as server, upstream_at(server.base_url, **timeouts) as upstream:
         assert "".join(e.text for e in upstream.open(BODY, call_id="call-1")) == "Hi"
 
 
 def test_between_chunks_the_idle_timeout_holds_and_not_the_first_bytes() -> None:
     script = streaming(event(delta("H")), 0.4, event(delta("i", "stop")), event(b"[DONE]"), END)
-    with serving(script) as server, upstream_at(server.base_url, idle_timeout_s=3, first_byte_timeout_s=0.2) as upstream:
+    timeouts = {"idle_timeout_s": 3, "first_byte_timeout_s": 0.2}
+    with serving(script) as server, upstream_at(server.base_url, **timeouts) as upstream:
         assert "".join(e.text for e in upstream.open(BODY, call_id="call-1")) == "Hi"
 
 
@@ -276,7 +288,8 @@ def test_the_timeouts_of_one_call_do_not_stay_with_the_connection() -> None:
             time.sleep(0.5)
         whole(connection, request)
 
-    with serving(script) as server, upstream_at(server.base_url, idle_timeout_s=0.2, first_byte_timeout_s=3) as upstream:
+    timeouts = {"idle_timeout_s": 0.2, "first_byte_timeout_s": 3}
+    with serving(script) as server, upstream_at(server.base_url, **timeouts) as upstream:
         for _ in range(2):
             assert "".join(e.text for e in upstream.open(BODY, call_id="call-1")) == "Hi"
         assert server.connections == 1
