@@ -15,6 +15,7 @@ from chatapi.upstream import json_text
 from chatapi.upstream.produced import produced_text, shown_text
 
 LARGEST_EVENT_BYTES = 16 * 1024 * 1024
+LINE_OVERHEAD_BYTES = 64  # what Python needs to keep a line, so that a million empty ones are not free
 BOM = b"\xef\xbb\xbf"
 DONE = b"[DONE]"
 
@@ -120,7 +121,7 @@ class Splitter:
         value = value.removeprefix(b" ")
         if name == b"data":
             self._data.append(value)
-            self._data_bytes += len(value) + 1
+            self._data_bytes += len(value) + LINE_OVERHEAD_BYTES
         elif name == b"event":
             self._name = value
 

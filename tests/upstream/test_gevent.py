@@ -1,0 +1,58 @@
+"""The same code under gevent's monkey-patching, in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PROGRAM = """
+from gevent import monkey
+monkey.patch_all()
+import time
+import gevent
+from chatapi.errors import UpstreamBroken, UpstreamTimeout
+from chatapi.upstream.demo_process import start_demo
+from tests.upstream.servers import BODY, END, delta, event, serving, streaming, upstream_at
+
+slow = streaming(0.2, event(delta("Hel")), 0.2, event(delta("lo", "stop")), event(b"[DONE]"), END)
+with serving(slow) as server, upstream_at(server.base_url, first_byte_timeout_s=4, idle_timeout_s=3) as upstream:
+    upstream.warm_up()
+    began = time.monotonic()
+    read = lambda: "".join(e.text for e in upstream.open(BODY, call_id="call-1"))
+    jobs = [gevent.spawn(read) for _ in range(50)]
+    assert [job.get() for job in jobs] == ["Hello"] * 50
+    assert time.monotonic() - began < 5, "they waited for each other"
+
+with serving(streaming(event(delta("He")), 3.0)) as server, upstream_at(server.base_url) as upstream:
+    stream = upstream.open(BODY, call_id="call-1")
+    gevent.spawn_later(0.1, stream.close)
+    began = time.monotonic()
+    try:
+        list(stream)
+    except UpstreamBroken:
+        assert time.monotonic() - began < 1
+    else:
+        raise AssertionError("a cut stream looked whole")
+
+    stream = upstream.open(BODY, call_id="call-2")
+    reader = gevent.spawn(list, stream)
+    gevent.sleep(0.1)
+    reader.kill()
+    stream.close()
+
+with serving(streaming(event(delta("He")), 1.0)) as server, upstream_at(server.base_url, idle_timeout_s=0.2) as upstream:
+    try:
+        list(upstream.open(BODY, call_id="call-1"))
+    except UpstreamTimeout:
+        print("all is well")
+"""
+
+
+def test_calls_run_side_by_side_and_can_be_cut_under_gevent() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stdout.strip() == "all is well", done.stderr
