@@ -11,6 +11,7 @@ help:  ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 install: $(STAMP)  ## Make .venv with all that is needed; nothing is done when nothing changed
+	@:
 
 $(STAMP): requirements.txt requirements-dev.txt requirements.in pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ChatAPI needs Python 3.11 or newer; name one: make PYTHON=python3.12 …")'
