@@ -9,7 +9,18 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from chatapi.domain.effective_limits import Defaults
 from chatapi.domain.limits import Metric
 from chatapi.domain.windows import Window
-from chatapi.endpoint import chat_completions, chats, context, errors, health, log_format, prompts, questions, request_log, tokens
+from chatapi.endpoint import (
+    chat_completions,
+    chats,
+    context,
+    errors,
+    health,
+    log_format,
+    prompts,
+    questions,
+    request_log,
+    tokens,
+)
 from chatapi.logic import installation, schema
 from chatapi.logic.keeping import Keeper
 from chatapi.logic.passwords import Hasher

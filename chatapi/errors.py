@@ -1,25 +1,25 @@
 """Every way in which ChatAPI refuses or fails, as one tree. Nothing here knows HTTP: `endpoint/errors.py` renders it.
 
-    ChatAPIError
-    ├── ConfigurationError            a setting is missing or wrong; said at start, before anything is served
-    ├── InvalidRequest                the request's shape or values are wrong (param, code)
-    ├── InvalidInput                  a command's or an administrator's input is wrong
-    ├── Unauthenticated
-    │   ├── InvalidCredentials        unknown user or wrong password, indistinguishable
-    │   ├── InvalidAccessToken        no access token, or one that does not verify
-    │   └── UnknownAccessToken        a good signature, but unknown, revoked, expired, or its user or tenant is not active
-    ├── TooManyLoginFailures          (retry_after_s)
-    ├── QuotaDenied                   an admission was denied (denial)
-    ├── Unavailable                   (retry_after_s) try again later; nothing was sent to an upstream
-    │   ├── DatabaseUnavailable
-    │   └── Overloaded                a bounded queue is full
-    └── UpstreamError                 (reason, may_have_run, status, retry_after_s)
-        ├── UpstreamUnreachable       no connection: it never ran
-        ├── UpstreamRefused           4xx: it did not run; the request is at fault
-        ├── UpstreamRateLimited       429: it did not run
-        ├── UpstreamFailed            5xx before any output: it did not run
-        ├── UpstreamTimeout           sent, and silent for too long: it may have run
-        └── UpstreamBroken            an answer that broke off or makes no sense: it ran
+ChatAPIError
+├── ConfigurationError            a setting is missing or wrong; said at start, before anything is served
+├── InvalidRequest                the request's shape or values are wrong (param, code)
+├── InvalidInput                  a command's or an administrator's input is wrong
+├── Unauthenticated
+│   ├── InvalidCredentials        unknown user or wrong password, indistinguishable
+│   ├── InvalidAccessToken        no access token, or one that does not verify
+│   └── UnknownAccessToken        a good signature, but unknown, revoked, expired, or its user or tenant is not active
+├── TooManyLoginFailures          (retry_after_s)
+├── QuotaDenied                   an admission was denied (denial)
+├── Unavailable                   (retry_after_s) try again later; nothing was sent to an upstream
+│   ├── DatabaseUnavailable
+│   └── Overloaded                a bounded queue is full
+└── UpstreamError                 (reason, may_have_run, status, retry_after_s)
+    ├── UpstreamUnreachable       no connection: it never ran
+    ├── UpstreamRefused           4xx: it did not run; the request is at fault
+    ├── UpstreamRateLimited       429: it did not run
+    ├── UpstreamFailed            5xx before any output: it did not run
+    ├── UpstreamTimeout           sent, and silent for too long: it may have run
+    └── UpstreamBroken            an answer that broke off or makes no sense: it ran
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from chatapi.domain.calls import Denial
+    from chatapi.domain.limits import Denial
 
 
 class ChatAPIError(Exception):

@@ -28,7 +28,8 @@ def upgrade(runtime: Runtime) -> None:
 def rotate_secret(runtime: Runtime) -> None:
     """Accept the JWT secret that is now configured. Ends every access token.
 
-    Stop every machine of the installation, set the new CHATAPI_JWT_SECRET_KEY on all of them, run this once, start them again.
+    Stop every machine of the installation, set the new CHATAPI_JWT_SECRET_KEY on all of them, run this once, start them
+    again.
     """
     revoked = installation.rotate_secret(runtime)
     click.echo(f"The new secret is accepted; {revoked} access tokens were revoked.", err=True)

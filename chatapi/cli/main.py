@@ -20,8 +20,8 @@ from chatapi.cli.users import users
 def cli() -> None:
     """ChatAPI: a multi-tenant, token-metered ChatGPT service.
 
-    Settings come from the environment and from envs/.env; docs/configuration.md names them all. Commands exit with 0 when
-    all went well, 1 when something is wrong (said on standard error) and 2 when they were called wrongly.
+    Settings come from the environment and from envs/.env; docs/configuration.md names them all. Commands exit with 0
+    when all went well, 1 when something is wrong (said on standard error) and 2 when they were called wrongly.
     """
 
 

@@ -20,7 +20,12 @@ or try ChatAPI without any: chatapi serve --demo"""
 
 
 @click.command()
-@click.option("--demo", "with_demo", is_flag=True, help="Answer with a local demo upstream instead of a real model; loopback only.")
+@click.option(
+    "--demo",
+    "with_demo",
+    is_flag=True,
+    help="Answer with a local demo upstream instead of a real model; loopback only.",
+)
 def serve(with_demo: bool) -> None:
     """Serve until SIGTERM (finish what is running, then stop) or Ctrl-C.
 

@@ -1,7 +1,7 @@
 """Bounds: how many tokens a call can use at most, from its body alone.
 
-Every byte-level BPE gives at most one token for each UTF-8 byte, so the bytes of all text in the body bound the prompt without
-any tokeniser. Parts that are no text (images, audio) are bounded by a table.
+Every byte-level BPE gives at most one token for each UTF-8 byte, so the bytes of all text in the body bound the prompt
+without any tokeniser. Parts that are no text (images, audio) are bounded by a table.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ def _bytes_of(value: object) -> int:
             return len(value.encode())
         case dict():
             part = _part_bound(value)
-            return part if part is not None else sum(len(name.encode()) + _bytes_of(item) for name, item in value.items())
+            return (
+                part if part is not None else sum(len(name.encode()) + _bytes_of(item) for name, item in value.items())
+            )
         case list():
             return sum(_bytes_of(item) for item in value)
         case _:
@@ -69,8 +71,8 @@ def _part_bound(part: dict[str, object]) -> int | None:
     match part.get("type"):
         case "image_url" if "image_url" in part:
             return IMAGE_BOUND
-        case "input_audio" if isinstance(part.get("input_audio"), dict):
-            return sum(len(str(item)) for item in part["input_audio"].values())  # type: ignore[attr-defined]
+        case "input_audio" if isinstance(audio := part.get("input_audio"), dict):
+            return sum(len(str(item)) for item in audio.values())
         case "file" if "file" in part:
             problem = "Files in messages are not supported: their tokens cannot be bounded before the call."
             raise InvalidRequest(problem, param="messages", code="unsupported_value")

@@ -32,7 +32,7 @@ class AttemptState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A call that asks to be admitted. Its id is made by the gateway before the transaction, so a retry is the same call."""
+    """A call that asks to be admitted. Its id is made before the transaction, so that a retry is the same call."""
 
     call_id: str
     claims: Claims
@@ -46,7 +46,7 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class HeldCall:
-    """A call as the admission wrote it: all that a settlement needs to write the row again, should it have been lost."""
+    """A call as the admission wrote it: all that a settlement needs to write a lost row again."""
 
     call_id: str
     claims: Claims
@@ -71,13 +71,15 @@ def counters_of(claims: Claims, day: str) -> tuple[CounterKey, ...]:
     """The counters that a call of the local date `day` enters, in the order in which they are locked."""
     scopes = ((Scope.ACCESS_TOKEN, claims.jti), (Scope.USER, claims.user_id), (Scope.TENANT, claims.tenant_id))
     return tuple(
-        CounterKey(scope, scope_id, window, window_key(window, day)) for scope, scope_id in scopes for window in (Window.DAY, Window.MONTH)
+        CounterKey(scope, scope_id, window, window_key(window, day))
+        for scope, scope_id in scopes
+        for window in (Window.DAY, Window.MONTH)
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The call is admitted and held. `completion_granted` is in `call`; `bounded` says that the cap must be sent upstream."""
+    """The call is admitted and held. `bounded` says that `call.completion_granted` must be sent upstream as its cap."""
 
     call: HeldCall
     bounded: bool

@@ -1,7 +1,7 @@
 """A chat completion as a client asks for it: its shape checked in OpenAI's words, and what metering needs of it.
 
-Source: OpenAI's API reference, "Create chat completion". Only the fields that bound a call are looked at; everything else
-goes to the upstream untouched.
+Source: OpenAI's API reference, "Create chat completion". Only the fields that bound a call are looked at; everything
+else goes to the upstream untouched.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ REASONING_MODELS = re.compile(r"^(o\d|gpt-5|gpt-oss|deepseek-r|deepseek-reasoner
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A checked request. `body` is what the client sent; `cap` its completion cap in tokens per choice, if it gave one."""
+    """A checked request. `body` is what the client sent; `cap` its completion cap, in tokens per choice, if any."""
 
     body: Mapping[str, object]
     model: str
@@ -43,7 +43,7 @@ class ChatRequest:
         return "reasoning_effort" in self.body or bool(REASONING_MODELS.match(self.model.lower()))
 
     def upstream_body(self, model: str, completion_per_choice: int | None) -> dict[str, object]:
-        """The body to send: the model resolved, the completion capped where a number is given, and usage always asked for."""
+        """The body to send: the model resolved, the completion capped if a number is given, usage always asked for."""
         body = dict(self.body) | {"model": model}
         if completion_per_choice is not None:
             given = [name for name in CAPS if body.get(name) is not None]
@@ -67,7 +67,9 @@ def parse(body: Mapping[str, object]) -> ChatRequest:
     if not isinstance(model, str):
         raise _wrong_type("model", "a string", model)
     if len(model) > LONGEST_MODEL_NAME or not model.isprintable():
-        raise InvalidRequest("Invalid 'model': this cannot be the name of a model.", param="model", code="invalid_value")
+        raise InvalidRequest(
+            "Invalid 'model': this cannot be the name of a model.", param="model", code="invalid_value"
+        )
     _check_messages(body)
     stream = body.get("stream")
     if stream is not None and not isinstance(stream, bool):
@@ -80,18 +82,24 @@ def parse(body: Mapping[str, object]) -> ChatRequest:
 def _check_messages(body: Mapping[str, object]) -> None:
     messages = body.get("messages")
     if messages is None:
-        raise InvalidRequest("Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter")
+        raise InvalidRequest(
+            "Missing required parameter: 'messages'.", param="messages", code="missing_required_parameter"
+        )
     if not isinstance(messages, list):
         raise _wrong_type("messages", "an array of objects", messages)
     if not messages:
-        problem = "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead."
+        problem = (
+            "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead."
+        )
         raise InvalidRequest(problem, param="messages", code="empty_array")
     for position, message in enumerate(messages):
         where = f"messages[{position}]"
         if not isinstance(message, dict):
             raise _wrong_type(where, "an object", message)
         if "role" not in message:
-            raise InvalidRequest(f"Missing required parameter: '{where}.role'.", param=f"{where}.role", code="missing_required_parameter")
+            raise InvalidRequest(
+                f"Missing required parameter: '{where}.role'.", param=f"{where}.role", code="missing_required_parameter"
+            )
         if message["role"] not in ROLES:
             supported = ", ".join(f"'{role}'" for role in ROLES)
             problem = f"Invalid value for '{where}.role'. Supported values are: {supported}."
@@ -100,7 +108,11 @@ def _check_messages(body: Mapping[str, object]) -> None:
         if content is not None and not isinstance(content, str | list):
             raise _wrong_type(f"{where}.content", "a string or an array of content parts", content)
         if content is None and message["role"] not in {"assistant", "function"}:
-            raise InvalidRequest(f"Missing required parameter: '{where}.content'.", param=f"{where}.content", code="missing_required_parameter")
+            raise InvalidRequest(
+                f"Missing required parameter: '{where}.content'.",
+                param=f"{where}.content",
+                code="missing_required_parameter",
+            )
 
 
 def _include_usage(body: Mapping[str, object]) -> bool:
@@ -122,7 +134,9 @@ def _integer(body: Mapping[str, object], name: str, least: int, most: int) -> in
     if isinstance(value, bool) or not isinstance(value, int):
         raise _wrong_type(name, "an integer", value)
     if value < least:
-        problem = f"Invalid '{name}': integer below minimum value. Expected a value >= {least}, but got {value} instead."
+        problem = (
+            f"Invalid '{name}': integer below minimum value. Expected a value >= {least}, but got {value} instead."
+        )
         raise InvalidRequest(problem, param=name, code="integer_below_min_value")
     if value > most:
         problem = f"Invalid '{name}': integer above maximum value. Expected a value <= {most}, but got {value} instead."
@@ -131,6 +145,13 @@ def _integer(body: Mapping[str, object], name: str, least: int, most: int) -> in
 
 
 def _wrong_type(where: str, expected: str, got: object) -> InvalidRequest:
-    names = {str: "a string", bool: "a boolean", int: "an integer", float: "a decimal number", list: "an array", dict: "an object"}
+    names = {
+        str: "a string",
+        bool: "a boolean",
+        int: "an integer",
+        float: "a decimal number",
+        list: "an array",
+        dict: "an object",
+    }
     problem = f"Invalid type for '{where}': expected {expected}, but got {names.get(type(got), 'null')} instead."
     return InvalidRequest(problem, param=where, code="invalid_type")

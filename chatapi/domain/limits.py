@@ -102,7 +102,7 @@ class DenialKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """Which limit denied a call, its numbers, what the call needed of it, when to come back, and how every limit stands."""
+    """Which limit denied a call, what the call needed of it, when to come back, and how every limit stands."""
 
     standing: Standing
     needed: int
@@ -122,8 +122,8 @@ class Denial:
         """One sentence for the client: the limit, its numbers and when it resets."""
         standing, limit = self.standing, self.standing.limit
         return (
-            f"The limit of {limit.value} {limit.metric} per {limit.window} for this {limit.scope.replace('_', ' ')} does not "
-            f"allow this call: {standing.used} used, {standing.held} held by calls in flight, {self.needed} needed. "
+            f"The limit of {limit.value} {limit.metric} per {limit.window} for this {limit.scope.replace('_', ' ')} does "
+            f"not allow this call: {standing.used} used, {standing.held} held by calls in flight, {self.needed} needed. "
             f"It resets at {standing.resets_at:%Y-%m-%dT%H:%M:%SZ}."
         )
 
@@ -147,7 +147,7 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How much completion (tokens, all choices together) every limit allows, and whether any limit bounds tokens at all."""
+    """How much completion (tokens, all choices together) every limit allows, and whether any limit bounds it."""
 
     completion_granted: int
     bounded: bool
@@ -179,7 +179,11 @@ def decide(need: Need, standings: Sequence[Standing], now: datetime) -> Fit | De
 
 def _deny(standing: Standing, needed: int, now: datetime, standings: tuple[Standing, ...]) -> Denial:
     denial = Denial(standing, needed, 1, standings)
-    return denial if denial.kind is DenialKind.HELD else replace(denial, retry_after_s=seconds_until(standing.resets_at, now))
+    return (
+        denial
+        if denial.kind is DenialKind.HELD
+        else replace(denial, retry_after_s=seconds_until(standing.resets_at, now))
+    )
 
 
 def tightest(standings: Iterable[Standing]) -> Mapping[Metric, Standing]:

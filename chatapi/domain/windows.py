@@ -18,7 +18,7 @@ class Window(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A tenant's time zone, and the one that follows it from an instant on (a change waits for the open windows to end)."""
+    """A tenant's time zone, and the one that follows it from an instant on: a change waits for open windows to end."""
 
     name: str
     next_name: str | None = None
@@ -48,7 +48,11 @@ def window_end(window: Window, day: str, zone: ZoneInfo) -> datetime:
     exist, `zoneinfo` reads it with the offset before the gap, which is the instant of the change itself.
     """
     first = date.fromisoformat(day)
-    following = first + timedelta(days=1) if window is Window.DAY else (first.replace(day=1) + timedelta(days=32)).replace(day=1)
+    following = (
+        first + timedelta(days=1)
+        if window is Window.DAY
+        else (first.replace(day=1) + timedelta(days=32)).replace(day=1)
+    )
     return datetime.combine(following, time(), tzinfo=zone).astimezone(UTC)
 
 

@@ -18,7 +18,8 @@ def json_object() -> dict[str, object]:
     """The request's body, a JSON object.
 
     Raises:
-        InvalidRequest: wrong media type (415), encoded (415), too large (413), cut short, no JSON, no object, nested too deep (400).
+        InvalidRequest: wrong media type (415), encoded (415), too large (413), cut short, no JSON, no object, nested
+        too deep (400).
     """
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise InvalidRequest("Content-Encoding is not supported; send the body as it is", status=415)
@@ -32,7 +33,9 @@ def json_object() -> dict[str, object]:
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"The body is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+        raise InvalidRequest(
+            f"The body is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        ) from None
     if not isinstance(value, dict):
         raise InvalidRequest("The body must be a JSON object")
     return value

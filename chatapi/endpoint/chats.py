@@ -24,13 +24,21 @@ blueprint = PolicedBlueprint("chats", __name__, Auth.BEARER)
 
 @blueprint.post("/chat")
 def chat() -> Response:
-    """Stream the reply. What fails before its first piece is an error with a status; after it, the body is broken off."""
+    """Stream the reply. What fails before its first piece has a status; after it, the body is broken off."""
     settings = runtime().settings
     messages = json_object().get("messages")
     system = settings.system_message
     first = [{"role": "system", "content": system}] if system and system != NO_SYSTEM_MESSAGE else []
-    request = chat_request.parse({"model": settings.model, "messages": messages})  # refuses in terms of what the client sent
-    body = {**request.body, "messages": [*first, *request.messages], "temperature": 0, "max_tokens": MOST_COMPLETION_TOKENS, "stream": True}
+    request = chat_request.parse(
+        {"model": settings.model, "messages": messages}
+    )  # refuses in terms of what the client sent
+    body = {
+        **request.body,
+        "messages": [*first, *request.messages],
+        "temperature": 0,
+        "max_tokens": MOST_COMPLETION_TOKENS,
+        "stream": True,
+    }
     stream = calls.open_stream(runtime(), calls.Ask(claims(), "/chat", chat_request.parse(body)))
     note_call(stream)
     pieces = _pieces(stream)

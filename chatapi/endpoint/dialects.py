@@ -23,7 +23,7 @@ from chatapi.errors import (
 
 LONG_WAIT_S = 60  # beyond this, an SDK's own tries within seconds cannot help
 PASSED_ON = frozenset({400, 404, 409, 413, 415, 422})  # an upstream's refusals that are about the request itself
-SORRY = "申し訳ありませんが、エラーが発生しました。"  # noqa: RUF001 - the contract's words, to the letter
+SORRY = "申し訳ありませんが、エラーが発生しました。"
 
 
 class Dialect(Enum):

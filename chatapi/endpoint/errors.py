@@ -1,4 +1,4 @@
-"""Errors: every way a request can fail, in the dialect of its route. What nobody expected is a 500 without internals."""
+"""Errors: every way a request can fail, in the dialect of its route. The unexpected is a 500 without internals."""
 
 from __future__ import annotations
 

@@ -25,7 +25,9 @@ def answer() -> Response:
     body.setdefault("model", runtime().settings.model)
     temperature = body.get("temperature", 1)
     if isinstance(temperature, bool) or not isinstance(temperature, int | float):
-        raise InvalidRequest("Invalid type for 'temperature': expected a number.", param="temperature", code="invalid_type")
+        raise InvalidRequest(
+            "Invalid type for 'temperature': expected a number.", param="temperature", code="invalid_type"
+        )
     found = calls.run(runtime(), calls.Ask(claims(), "/chatgpt_prompt", chat_request.parse(body)))
     note_call(found)
     return json_response(f"Answer: {found.text}")

@@ -37,7 +37,12 @@ class Line:
 
     def write(self, status: int) -> None:
         """Write the line."""
-        fields: dict[str, object] = {"request_id": self.request_id, "method": self.method, "path": self.path, "status": status}
+        fields: dict[str, object] = {
+            "request_id": self.request_id,
+            "method": self.method,
+            "path": self.path,
+            "status": status,
+        }
         fields["ms"] = round((time.perf_counter() - self.started) * 1000, 1)
         if self.claims is not None:
             fields |= {"tenant": self.claims.tenant_id, "user": self.claims.user_id, "jti": self.claims.jti}
@@ -45,7 +50,11 @@ class Line:
             fields["call"] = self.call_id
         usage = self.usage()
         if usage is not None:
-            fields |= {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens, "source": usage.source.value}
+            fields |= {
+                "prompt_tokens": usage.prompt_tokens,
+                "completion_tokens": usage.completion_tokens,
+                "source": usage.source.value,
+            }
         log.info("request", **fields)
 
 

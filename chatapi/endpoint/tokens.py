@@ -18,7 +18,7 @@ blueprint = PolicedBlueprint("tokens", __name__, Auth.PUBLIC)
 
 @blueprint.post("/token")
 def exchange() -> Response:
-    """Trade a username and a password for the user's access token: 201 for a new one, 200 for the one that is still valid."""
+    """Trade a username and a password for the user's access token: 201 for a new one, 200 for the one still valid."""
     body = json_object()
     username, password = _string(body, "u", "the username"), _string(body, "p", "the password")
     found = tokens.exchange(runtime(), username, password, request.remote_addr or "")
@@ -39,7 +39,8 @@ def sign(access_token: AccessToken) -> str:
         "jti": access_token.jti,
         "tid": access_token.tenant_id,
     }
-    return create_access_token(access_token.user_id, fresh=False, expires_delta=False, additional_claims=claims)
+    jwt: str = create_access_token(access_token.user_id, fresh=False, expires_delta=False, additional_claims=claims)
+    return jwt
 
 
 def _string(body: dict[str, object], name: str, what: str) -> str:

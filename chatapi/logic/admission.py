@@ -1,7 +1,7 @@
 """Admission: bound a call from above, have the ledger hold the bound, and say what may be sent upstream.
 
-When only the prompt's byte bound is in the way, the prompt is counted with the model's own vocabulary and asked again; when
-only calls in flight are in the way, the call waits its turn.
+When only the prompt's byte bound is in the way, the prompt is counted with the model's own vocabulary and asked again;
+when only calls in flight are in the way, the call waits its turn.
 """
 
 from __future__ import annotations

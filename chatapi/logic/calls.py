@@ -1,6 +1,7 @@
-"""A metered call, from admission to settlement. This module owns the order of the steps; nothing else sends a call upstream.
+"""A metered call, from admission to settlement. This module owns the order of the steps; nothing else sends a call
+upstream.
 
-    admit  →  call the upstream, with nothing locked  →  settle  →  answer
+admit  →  call the upstream, with nothing locked  →  settle  →  answer
 """
 
 from __future__ import annotations

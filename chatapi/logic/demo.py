@@ -6,7 +6,8 @@ from chatapi.upstream.demo_process import start_demo
 
 
 def start() -> str:
-    """Start the demo upstream on loopback; it ends with this process and what this process becomes. Returns its base URL.
+    """Start the demo upstream on loopback; it ends with this process and what this process becomes. Returns its base
+    URL.
 
     Raises:
         ConfigurationError: it did not start.

@@ -1,5 +1,5 @@
-"""Keeping: what a worker does beside serving. It renews its lease, pays what it owes the ledger, ends strays, and sweeps up
-after workers that died."""
+"""Keeping: what a worker does beside serving. It renews its lease, pays what it owes the ledger, ends strays, and
+sweeps up after workers that died."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ class Keeper:
         """One round. Returns how many calls of dead workers it expired.
 
         Raises:
-            DatabaseUnavailable: the database did not answer. Nobody may sweep before it has answered this process for one lease
+            DatabaseUnavailable: the database did not answer. Nobody may sweep before it has answered this process for
+            one lease
                 time again: in an outage every lease looks dead, also those of the living.
         """
         runtime = self._runtime
@@ -67,14 +68,18 @@ class Keeper:
             except ChatAPIError as error:
                 log.warning("keeping_failed", reason=str(error))
             except Exception:
-                log.exception("keeping_failed")  # the next round may fare better; without rounds this worker would lose its lease
+                log.exception(
+                    "keeping_failed"
+                )  # the next round may fare better; without rounds this worker would lose its lease
             self._stopping.wait(self._runtime.settings.renew_s)
 
 
 def end_strays(runtime: Runtime) -> int:
     """Expire calls that the ledger holds for this worker and that it is not running. Returns how many."""
     held = leases.held_by(runtime.database, runtime.running.worker_id)
-    strays = [call for call in held if not runtime.running.knows(call.call_id) and not runtime.writer.owes(call.call_id)]
+    strays = [
+        call for call in held if not runtime.running.knows(call.call_id) and not runtime.writer.owes(call.call_id)
+    ]
     if strays:
         leases.expire_strays(runtime.database, runtime.ledger, strays)
     return len(strays)

@@ -11,7 +11,7 @@ from chatapi.storage.writer import LedgerWriter
 
 
 class RunningCalls:
-    """The running calls of one worker, by id. A call is entered before it is admitted, so that it is never taken for a stray."""
+    """The running calls of one worker. A call is entered before it is admitted, so it is never taken for a stray."""
 
     def __init__(self, worker_id: str) -> None:
         self.worker_id = worker_id
@@ -82,7 +82,9 @@ class RunningCall:
         """End it as one of which nobody knows what it used."""
         self.settle(Charge.at_hold(self.held, answered=answered), ended)
 
-    def _end(self, state: CallState, charge: Charge, ended: str, attempt: AttemptState, upstream_id: str | None) -> None:
+    def _end(
+        self, state: CallState, charge: Charge, ended: str, attempt: AttemptState, upstream_id: str | None
+    ) -> None:
         with self._ending:
             if self._ended:
                 return

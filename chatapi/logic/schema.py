@@ -6,7 +6,9 @@ from chatapi.errors import ConfigurationError, DatabaseUnavailable
 from chatapi.logic.runtime import Runtime
 from chatapi.storage import schema
 
-SERVED = frozenset({"0001"})  # revisions that this version can serve; a newer one may be listed here ahead of its release
+SERVED = frozenset(
+    {"0001"}
+)  # revisions that this version can serve; a newer one may be listed here ahead of its release
 
 
 def upgrade(runtime: Runtime) -> tuple[str | None, str]:

@@ -32,7 +32,8 @@ class MeteredStream:
         """The upstream's events as they come. The last one is given only when the settlement is written.
 
         Raises:
-            UpstreamError: the stream broke; what was relayed until then is charged, and the client must not take the answer for whole.
+            UpstreamError: the stream broke; what was relayed until then is charged, and the client must not take the
+            answer for whole.
         """
         last: Event | None = None
         try:
@@ -71,7 +72,7 @@ class MeteredStream:
         self._admitted.call.settle(charge, ended, self._stream.upstream_id)
 
     def _charge(self, *, whole: bool, answered: bool) -> Charge:
-        """Reported usage where it came; else what was relayed, counted; at the hold where a model may have thought unseen."""
+        """Reported usage where it came; else what was relayed, counted; the hold if a model may have thought unseen."""
         request, model = self._admitted.ask.request, self.grant.call.model
         if self.usage is not None:
             return Charge(answered, self.usage)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, RowMapping, select, update
 
 from chatapi.domain.calls import AttemptState, CallState, Charge, HeldCall, Settlement
 from chatapi.domain.principals import Claims
@@ -15,7 +14,7 @@ from chatapi.storage.tables import Row, attempts, calls
 
 
 def insert(connection: Connection, call: HeldCall, state: CallState, attempt: AttemptState, **more: Any) -> bool:
-    """Write a call with its first attempt; `more` are further columns of the call. False when its row is already there."""
+    """Write a call with its first attempt; `more` are further columns of it. False when its row is already there."""
     row = _call_row(call, state) | more
     statement = insert_for(connection)(calls).values(row).on_conflict_do_nothing().returning(calls.c.id)
     if connection.execute(statement).first() is None:
@@ -24,10 +23,15 @@ def insert(connection: Connection, call: HeldCall, state: CallState, attempt: At
     return True
 
 
-def change(connection: Connection, call: HeldCall, before: CallState, after: CallState, charge: Charge, **more: Any) -> bool:
+def change(
+    connection: Connection, call: HeldCall, before: CallState, after: CallState, charge: Charge, **more: Any
+) -> bool:
     """Move a call from one state to another with its charge, if it is in the first. Returns whether it was."""
     here = (calls.c.tenant_id == call.claims.tenant_id, calls.c.id == call.call_id, calls.c.state == before.value)
-    return connection.execute(update(calls).where(*here).values(state=after.value, **charge_row(charge), **more)).rowcount == 1
+    return (
+        connection.execute(update(calls).where(*here).values(state=after.value, **charge_row(charge), **more)).rowcount
+        == 1
+    )
 
 
 def end_attempt(connection: Connection, settlement: Settlement, now: datetime) -> None:
@@ -35,26 +39,31 @@ def end_attempt(connection: Connection, settlement: Settlement, now: datetime) -
     call = settlement.call
     connection.execute(
         update(attempts)
-        .where(attempts.c.tenant_id == call.claims.tenant_id, attempts.c.call_id == call.call_id, attempts.c.number == 1)
+        .where(
+            attempts.c.tenant_id == call.claims.tenant_id, attempts.c.call_id == call.call_id, attempts.c.number == 1
+        )
         .values(state=settlement.attempt.value, ended_at=now, upstream_id=settlement.upstream_id)
     )
 
 
 def find(connection: Connection, tenant_id: str, call_id: str) -> HeldCall:
     """The call as it was admitted."""
-    return held_call(connection.execute(select(calls).where(calls.c.tenant_id == tenant_id, calls.c.id == call_id)).mappings().one())
+    return held_call(
+        connection.execute(select(calls).where(calls.c.tenant_id == tenant_id, calls.c.id == call_id)).mappings().one()
+    )
 
 
-def held_call(row: Mapping[str, object]) -> HeldCall:
+def held_call(row: RowMapping) -> HeldCall:
     """Read a row of `calls` as the admission wrote it."""
     fields: Row = {name: row[name] for name in HeldCall.__dataclass_fields__ if name in row}
     claims = Claims(str(row["tenant_id"]), str(row["user_id"]), str(row["jti"]))
     return HeldCall(call_id=str(row["id"]), claims=claims, **fields)
 
 
-
 def _call_row(call: HeldCall, state: CallState) -> Row:
-    row: Row = {name: getattr(call, name) for name in HeldCall.__dataclass_fields__ if name not in {"call_id", "claims"}}
+    row: Row = {
+        name: getattr(call, name) for name in HeldCall.__dataclass_fields__ if name not in {"call_id", "claims"}
+    }
     claims = {"tenant_id": call.claims.tenant_id, "user_id": call.claims.user_id, "jti": call.claims.jti}
     return row | claims | {"id": call.call_id, "state": state.value}
 

@@ -13,6 +13,7 @@ from chatapi.storage.tables import Row, counters
 
 Key = tuple[str, CounterKey]  # a tenant's id and the counter
 COLUMNS = [f"{metric}_{side}" for metric in Metric for side in ("used", "held")]
+NOTHING = Amount()
 LOCK_ORDER = {scope: position for position, scope in enumerate(Scope)}
 
 
@@ -20,8 +21,8 @@ LOCK_ORDER = {scope: position for position, scope in enumerate(Scope)}
 class Change:
     """What is added to a counter; negative amounts take away."""
 
-    used: Amount = Amount()
-    held: Amount = Amount()
+    used: Amount = NOTHING
+    held: Amount = NOTHING
 
     def __add__(self, other: Change) -> Change:
         return Change(self.used - -other.used, self.held - -other.held)
@@ -40,7 +41,9 @@ def add(connection: Connection, changes: Mapping[Key, Change]) -> dict[Key, Coun
     """
     insert = insert_for(connection)(counters).values([_row(key, changes[key]) for key in sorted(changes, key=_order)])
     added = {name: counters.c[name] + insert.excluded[name] for name in COLUMNS}
-    statement: Insert = insert.on_conflict_do_update(index_elements=list(counters.primary_key), set_=added).returning(counters)
+    statement: Insert = insert.on_conflict_do_update(index_elements=list(counters.primary_key), set_=added).returning(
+        counters
+    )
     found = {}
     for row in connection.execute(statement).mappings():
         key = CounterKey(Scope(row["scope"]), row["scope_id"], row["window"], row["window_key"])

@@ -1,9 +1,10 @@
 """The database: one engine, short transactions, and the database's clock.
 
-PostgreSQL: every connection gives up after 2 s on a lock or when idle in a transaction, so that a stalled process cannot
-stop the others. SQLite: write-ahead log with `synchronous=FULL` (nothing acknowledged is lost at a power cut), and write
-transactions that begin with BEGIN IMMEDIATE, one at a time per process. Another process's lock is waited for by short
-sleeps, which let every other greenlet run, and never by SQLite's own busy handler, which would freeze them all.
+PostgreSQL: every connection gives up after 2 s on a lock or when idle in a transaction, so that a stalled process
+cannot stop the others. SQLite: write-ahead log with `synchronous=FULL` (nothing acknowledged is lost at a power cut),
+and write transactions that begin with BEGIN IMMEDIATE, one at a time per process. Another process's lock is waited for
+by short sleeps, which let every other greenlet run, and never by SQLite's own busy handler, which would freeze them
+all.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class Database:
         if self.is_sqlite:
             path = make_url(settings.database).database
             if not path or path == ":memory:":
-                raise ConfigurationError("CHATAPI_DATABASE_URL: SQLite must be a file, so that a restart forgets nothing")
+                raise ConfigurationError(
+                    "CHATAPI_DATABASE_URL: SQLite must be a file, so that a restart forgets nothing"
+                )
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         self.engine = create_engine(settings.database, **_options(settings))
         if self.is_sqlite:
@@ -67,7 +70,8 @@ class Database:
 
     @contextmanager
     def write(self, wait_s: float = LOCK_WAIT_S) -> Iterator[Connection]:
-        """A transaction that writes; it commits when the block ends well. Nothing in the block may wait for anything else.
+        """A transaction that writes; it commits when the block ends well. Nothing in the block may wait for anything
+        else.
 
         Raises:
             DatabaseUnavailable: the database cannot answer, or its lock was not to be had within `wait_s`.
@@ -148,7 +152,7 @@ def _begin_immediate(connection: Connection, wait_s: float) -> None:
             if "locked" not in str(error.orig) or time.monotonic() >= give_up_at:
                 raise
             connection.rollback()
-        time.sleep(random.uniform(0.0005, 0.003))  # noqa: S311 - spreads the waiting processes, protects nothing
+        time.sleep(random.uniform(0.0005, 0.003))
 
 
 @contextmanager

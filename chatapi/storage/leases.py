@@ -66,7 +66,9 @@ def sweep(database: Database, ledger: Ledger) -> int:
 
 
 def _doomed(now: datetime, lease_s: float) -> Select[Any]:
-    dead = or_(workers.c.id.is_(None), workers.c.renewed_at <= now - timedelta(seconds=lease_s), calls.c.deadline_at <= now)
+    dead = or_(
+        workers.c.id.is_(None), workers.c.renewed_at <= now - timedelta(seconds=lease_s), calls.c.deadline_at <= now
+    )
     return (
         select(calls)
         .select_from(calls.outerjoin(workers, workers.c.id == calls.c.worker_id))

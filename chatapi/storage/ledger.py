@@ -1,7 +1,8 @@
-"""The ledger's statements: admit, settle, abandon, expire. Each runs inside its caller's transaction and commits nothing.
+"""The ledger's statements: admit, settle, abandon, expire. Each runs inside its caller's transaction and commits
+nothing.
 
-A call leaves `held` by compare-and-set on its state, so that of a settlement, its replay and a sweep exactly one moves the
-counters (invariant I3); call rows are locked before counters, and counters before roll-ups (DESIGN §3).
+A call leaves `held` by compare-and-set on its state, so that of a settlement, its replay and a sweep exactly one moves
+the counters (invariant I3); call rows are locked before counters, and counters before roll-ups (DESIGN §3).
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from chatapi.domain.calls import (
     CallState,
     Charge,
     Decision,
-    Denial,
     Grant,
     HeldCall,
     Refusal,
@@ -27,7 +27,7 @@ from chatapi.domain.calls import (
     counters_of,
 )
 from chatapi.domain.effective_limits import Defaults, LimitRow, effective_limits
-from chatapi.domain.limits import Amount, Counter, CounterKey, Metric, Scope, Standing, decide
+from chatapi.domain.limits import Amount, Counter, CounterKey, Denial, Metric, Scope, Standing, decide
 from chatapi.domain.principals import Claims
 from chatapi.domain.windows import Window, Zone, local_day, window_end, window_key
 from chatapi.storage import calls, counters, rollups
@@ -56,8 +56,8 @@ class Ledger:
     def admit(self, connection: Connection, admission: Admission) -> Decision:
         """Decide one admission and, when it fits, hold its bound and write its call and first attempt.
 
-        What is denied writes nothing. The principal and the limits are read after the counters are locked, so that a change which has
-        committed holds from the next admission on.
+        What is denied writes nothing. The principal and the limits are read after the counters are locked, so that a
+        change which has committed holds from the next admission on.
         """
         claims, now = admission.claims, self.database.now(connection)
         zone = _zone(connection, claims, now)
@@ -84,8 +84,8 @@ class Ledger:
     def settle(self, connection: Connection, settlement: Settlement) -> bool:
         """Write the truth about a call, once. Returns False when it was already there (a replay).
 
-        From `held` the hold leaves the counters; from `expired` the charge at the hold is corrected; a call whose row was
-        lost is written again.
+        From `held` the hold leaves the counters; from `expired` the charge at the hold is corrected; a call whose row
+        was lost is written again.
         """
         call, charge = settlement.call, settlement.charge
         left = self._leave(connection, settlement)
@@ -97,7 +97,7 @@ class Ledger:
         return True
 
     def abandon(self, connection: Connection, admission: Admission) -> bool:
-        """End an admission whose commit is in doubt: write the call as released, or release it if it is there after all.
+        """End an admission whose commit is in doubt: write the call as released, or release it if it is there.
 
         Writing its row, rather than looking for it, keeps a commit that is still under way from succeeding later.
         """
@@ -110,14 +110,18 @@ class Ledger:
         if calls.insert(connection, call, CallState.RELEASED, AttemptState.REFUSED, **released):
             return True
         there = calls.find(connection, admission.claims.tenant_id, admission.call_id)
-        return self.settle(connection, Settlement(there, CallState.RELEASED, Charge(), "abandoned", AttemptState.REFUSED))
+        return self.settle(
+            connection, Settlement(there, CallState.RELEASED, Charge(), "abandoned", AttemptState.REFUSED)
+        )
 
     def expire(self, connection: Connection, doomed: list[HeldCall]) -> int:
         """Expire held calls: charge tokens and cost at the hold, count no request. Returns how many still were held."""
         now, changes, expired = self.database.now(connection), dict[Key, Change](), []
         for call in sorted(doomed, key=lambda call: (call.claims.tenant_id, call.call_id)):
             charge = Charge.at_hold(call)
-            if not calls.change(connection, call, CallState.HELD, CallState.EXPIRED, charge, expired_at=now, ended="expired"):
+            if not calls.change(
+                connection, call, CallState.HELD, CallState.EXPIRED, charge, expired_at=now, ended="expired"
+            ):
                 continue
             expired.append((call, charge, Charge()))
             for key in counters_of(call.claims, call.day):
@@ -129,7 +133,7 @@ class Ledger:
         return len(expired)
 
     def _leave(self, connection: Connection, settlement: Settlement) -> Left | None:
-        """Move the call out of the state it is in. Returns what it had in the counters until now, or None for a replay."""
+        """Move the call out of its state. Returns what it had in the counters until now, or None for a replay."""
         call, now = settlement.call, self.database.now(connection)
         truth = {"ended_at": now, "ended": settlement.ended}
         known = {CallState.HELD: Left(call.hold, Charge()), CallState.EXPIRED: Left(Amount(), Charge.at_hold(call))}
@@ -138,7 +142,9 @@ class Ledger:
                 if calls.change(connection, call, state, settlement.state, settlement.charge, **truth):
                     calls.end_attempt(connection, settlement, now)
                     return left
-            if calls.insert(connection, call, settlement.state, settlement.attempt, **truth, **charge_row(settlement.charge)):
+            if calls.insert(
+                connection, call, settlement.state, settlement.attempt, **truth, **charge_row(settlement.charge)
+            ):
                 calls.end_attempt(connection, settlement, now)
                 return Left(Amount(), Charge())
         return None
@@ -146,16 +152,24 @@ class Ledger:
     def _refusal(self, connection: Connection, admission: Admission, now: datetime) -> Refusal | None:
         claims = admission.claims
         principal = connection.execute(
-            select(access_tokens.c.expires_at, access_tokens.c.revoked_at, users.c.status, tenants.c.status.label("tenant"))
+            select(
+                access_tokens.c.expires_at, access_tokens.c.revoked_at, users.c.status, tenants.c.status.label("tenant")
+            )
             .join(users, (users.c.tenant_id == access_tokens.c.tenant_id) & (users.c.id == access_tokens.c.user_id))
             .join(tenants, tenants.c.id == access_tokens.c.tenant_id)
-            .where(access_tokens.c.tenant_id == claims.tenant_id, access_tokens.c.jti == claims.jti, users.c.id == claims.user_id)
+            .where(
+                access_tokens.c.tenant_id == claims.tenant_id,
+                access_tokens.c.jti == claims.jti,
+                users.c.id == claims.user_id,
+            )
         ).one_or_none()
         if principal is None or principal.revoked_at is not None or principal.expires_at <= now:
             return Refusal.UNKNOWN_ACCESS_TOKEN
         if principal.status != "active" or principal.tenant != "active":
             return Refusal.UNKNOWN_ACCESS_TOKEN
-        renewed_at = connection.execute(select(workers.c.renewed_at).where(workers.c.id == admission.worker_id)).scalar()
+        renewed_at = connection.execute(
+            select(workers.c.renewed_at).where(workers.c.id == admission.worker_id)
+        ).scalar()
         if renewed_at is None or renewed_at + timedelta(seconds=self.lease_s) <= now:
             return Refusal.LEASE_EXPIRED
         return None
@@ -165,7 +179,8 @@ class Ledger:
     ) -> list[Standing]:
         rows = connection.execute(
             select(limits.c.scope, limits.c.scope_id, limits.c.metric, limits.c.window, limits.c.value).where(
-                limits.c.tenant_id == claims.tenant_id, limits.c.scope_id.in_([claims.jti, claims.user_id, claims.tenant_id])
+                limits.c.tenant_id == claims.tenant_id,
+                limits.c.scope_id.in_([claims.jti, claims.user_id, claims.tenant_id]),
             )
         )
         named = [LimitRow(row.scope, row.scope_id, Metric(row.metric), Window(row.window), row.value) for row in rows]

@@ -14,14 +14,16 @@ KEY = ("tenant_id", "user_id", "model", "day")
 
 
 def add(connection: Connection, charges: Iterable[tuple[HeldCall, Charge, Charge]]) -> None:
-    """Add what each call is charged now, less what it was charged before. Rows are locked in the order of their keys."""
+    """Add what each call is charged now, less what it was charged before. Rows are locked in order of their keys."""
     rows: dict[tuple[str, ...], Row] = {}
     for call, charge, before in charges:
         key = (call.claims.tenant_id, call.claims.user_id, call.model, call.day)
         row = rows.setdefault(key, dict.fromkeys(_figures(charge), 0))
         for name, figure in _figures(charge).items():
             row[name] += figure - _figures(before)[name]
-    insert = insert_for(connection)(usage_days).values([dict(zip(KEY, key, strict=True)) | rows[key] for key in sorted(rows)])
+    insert = insert_for(connection)(usage_days).values(
+        [dict(zip(KEY, key, strict=True)) | rows[key] for key in sorted(rows)]
+    )
     added = {name: usage_days.c[name] + insert.excluded[name] for name in _figures(Charge())}
     connection.execute(insert.on_conflict_do_update(index_elements=list(usage_days.primary_key), set_=added))
 

@@ -11,7 +11,9 @@ from sqlalchemy import Connection
 from chatapi.settings import PROJECT_ROOT
 from chatapi.storage.engine import Database
 
-MIGRATION_LOCK = 7_215_001  # of PostgreSQL's advisory locks: two machines that start at once migrate one after the other
+MIGRATION_LOCK = (
+    7_215_001  # of PostgreSQL's advisory locks: two machines that start at once migrate one after the other
+)
 
 
 def upgrade(database: Database) -> tuple[str | None, str]:

@@ -1,5 +1,8 @@
-"""The tables. `tenant_id` leads every primary key and index of tenant data, and no row is shared by two tenants, so that
-tenants can be spread over database nodes; `usernames` and `workers` are small and belong to the installation."""
+"""The tables.
+
+`tenant_id` leads every primary key and index of tenant data, and no row is shared by two tenants, so that tenants can
+be spread over database nodes; `usernames` and `workers` are small and belong to the installation.
+"""
 
 from __future__ import annotations
 

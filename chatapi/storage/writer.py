@@ -1,7 +1,7 @@
 """The ledger's writer: the one seam through which a process changes the ledger, `submit(item) -> decision`.
 
-Here every item has a transaction of its own. What fails before its commit is tried again; an admission whose commit is in
-doubt is abandoned (written again under its id, then released) and refused; a settlement is never given up: what the
+Here every item has a transaction of its own. What fails before its commit is tried again; an admission whose commit is
+in doubt is abandoned (written again under its id, then released) and refused; a settlement is never given up: what the
 database does not take now is kept and tried again, by id, until it does.
 """
 
@@ -48,8 +48,8 @@ class LedgerWriter:
         """Write one item, durably, before this returns.
 
         Returns:
-            Of an admission the decision; of anything else whether the database has taken it now. False means that it is owed: kept,
-            and tried again by `repay`.
+            Of an admission the decision; of anything else whether the database has taken it now. False means that it is
+            owed: kept, and tried again by `repay`.
 
         Raises:
             DatabaseUnavailable: an admission could not be written. Nothing is held, or what may be is being released.
@@ -77,7 +77,10 @@ class LedgerWriter:
 
     def owes(self, call_id: str) -> bool:
         """Whether the truth about this call is known here and waits for the database."""
-        return any((item.admission if isinstance(item, Abandonment) else item.call).call_id == call_id for item in tuple(self._owed))
+        return any(
+            (item.admission if isinstance(item, Abandonment) else item.call).call_id == call_id
+            for item in tuple(self._owed)
+        )
 
     def _admit(self, admission: Admission) -> Decision:
         for attempt in range(TRIES):

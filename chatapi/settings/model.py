@@ -1,0 +1,278 @@
+"""Settings: every knob of an installation, read once from the environment and the files of `envs/`, typed and frozen.
+
+The environment wins over `envs/.env` (or the file that CHATAPI_ENV_FILE names), which wins over `envs/configs`.
+Each field's description is its documentation: `docs/configuration.md` must name every one, and a test says so.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from chatapi.errors import ConfigurationError
+from chatapi.settings.secret import SHORTEST_SECRET_BYTES, kept_secret
+from chatapi.settings.sources import PROJECT_ROOT, LegacyConfig
+
+
+def _named(name: str, *others: str, default: Any, description: str, **bounds: Any) -> Any:
+    """A field that is read from the environment variable `name` (or, failing that, from one of `others`)."""
+    return Field(default, validation_alias=AliasChoices(name, *others), description=description, **bounds)
+
+
+class Settings(BaseSettings):
+    """All settings of one installation. Times are in seconds (`_s`), sizes in bytes, quotas in units per day."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True)
+
+    # Upstreams
+    openai_api_key: str | None = _named(
+        "OPENAI_API_KEY", default=None, description="Key of OpenAI or of a compatible server."
+    )
+    openai_base_url: str | None = _named(
+        "OPENAI_BASE_URL", default=None, description="Address of a compatible server, with its /v1."
+    )
+    openai_org_id: str | None = _named("OPENAI_ORG_ID", default=None, description="OpenAI organisation to bill.")
+    openai_project_id: str | None = _named("OPENAI_PROJECT_ID", default=None, description="OpenAI project to bill.")
+    azure_openai_endpoint: str | None = _named(
+        "AZURE_OPENAI_ENDPOINT", default=None, description="Address of the Azure OpenAI resource."
+    )
+    azure_openai_api_key: str | None = _named(
+        "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_KEY", default=None, description="Key of the Azure OpenAI resource."
+    )
+    azure_openai_deployment: str | None = _named(
+        "AZURE_OPENAI_CHATGPT_DEPLOYMENT", default=None, description="Deployment that answers every call."
+    )
+    openai_api_version: str = _named(
+        "OPENAI_API_VERSION", default="2024-10-21", description="API version that Azure OpenAI is asked for."
+    )
+    https_proxy: str | None = _named(
+        "HTTPS_PROXY", "https_proxy", default=None, description="Proxy on the way to upstreams."
+    )
+    no_proxy: str | None = _named(
+        "NO_PROXY", "no_proxy", default=None, description="Hosts that are reached without the proxy, comma separated."
+    )
+    connect_timeout_s: float = _named(
+        "CHATAPI_CONNECT_TIMEOUT_S", default=5.0, gt=0, description="Longest wait for a connection to an upstream."
+    )
+    first_byte_timeout_s: float = _named(
+        "CHATAPI_FIRST_BYTE_TIMEOUT_S",
+        default=120.0,
+        gt=0,
+        description="Longest wait for the first byte of an upstream's answer.",
+    )
+    idle_timeout_s: float = _named(
+        "CHATAPI_IDLE_TIMEOUT_S",
+        default=60.0,
+        gt=0,
+        description="Longest silence in the middle of an upstream's answer.",
+    )
+    call_deadline_s: float = _named(
+        "CHATAPI_CALL_DEADLINE_S",
+        default=900.0,
+        gt=0,
+        description="Longest life of one call; past it the call expires.",
+    )
+
+    # Models
+    model: str = _named(
+        "CHATAPI_MODEL",
+        default="gpt-4o-mini",
+        min_length=1,
+        description="Model that answers where the client names none.",
+    )
+    system_message: str | None = _named(
+        "CHATAPI_SYSTEM_MESSAGE",
+        default="You are a helpful assistant.",
+        description="System message that /chat puts first; 'none' for no system message.",
+    )
+    default_completion_tokens: int = _named(
+        "CHATAPI_DEFAULT_COMPLETION_TOKENS",
+        default=1024,
+        gt=0,
+        description="Completion cap of a call that asks for none, where a token limit applies.",
+    )
+
+    # Database and house
+    database_url: str = _named(
+        "CHATAPI_DATABASE_URL", default="", description="SQLAlchemy URL; a SQLite file in the var folder by default."
+    )
+    database_pool: int = _named(
+        "CHATAPI_DATABASE_POOL", default=10, gt=0, description="Connections to PostgreSQL per worker process."
+    )
+    var_dir: Path = _named(
+        "CHATAPI_VAR_DIR", default=PROJECT_ROOT / "var", description="Folder of what this installation writes."
+    )
+    timezone: str = _named(
+        "CHATAPI_TIMEZONE", default="UTC", description="Time zone of the installation and of new tenants."
+    )
+
+    # Access tokens and logins
+    jwt_secret_key: str = _named(
+        "CHATAPI_JWT_SECRET_KEY",
+        default="",
+        description="Secret that signs access tokens, at least 32 bytes; made and kept in the var folder when absent.",
+    )
+    jwt_days: int = _named("CHATAPI_JWT_DAYS", default=30, gt=0, description="Days that an access token is valid.")
+    login_pair_failures: int = _named(
+        "CHATAPI_LOGIN_PAIR_FAILURES",
+        default=5,
+        gt=0,
+        description="Failed logins of one user from one address before both must wait.",
+    )
+    login_address_failures: int = _named(
+        "CHATAPI_LOGIN_ADDRESS_FAILURES",
+        default=50,
+        gt=0,
+        description="Failed logins from one address before it must wait.",
+    )
+    login_window_s: int = _named(
+        "CHATAPI_LOGIN_WINDOW_S", default=300, gt=0, description="Seconds over which failed logins are added up."
+    )
+    hashes_at_once: int = _named(
+        "CHATAPI_HASHES_AT_ONCE", default=1, gt=0, description="Password hashes computed at once by one process."
+    )
+    trusted_proxies: int = _named(
+        "CHATAPI_TRUSTED_PROXIES",
+        default=0,
+        ge=0,
+        description="Proxies in front that are believed about client addresses.",
+    )
+
+    # Quotas and admission
+    daily_requests: int | None = _named(
+        "CHATAPI_DAILY_REQUESTS",
+        default=10,
+        ge=0,
+        description="Answered requests per user and day, unless overridden; 'unlimited' for no limit.",
+    )
+    daily_tokens: int | None = _named(
+        "CHATAPI_DAILY_TOKENS",
+        default=None,
+        ge=0,
+        description="Tokens per user and day, unless overridden; unlimited by default.",
+    )
+    wait_s: float = _named(
+        "CHATAPI_WAIT_S",
+        default=5.0,
+        ge=0,
+        description="Longest wait of a call for holds of calls in flight to come back.",
+    )
+    wait_calls: int = _named(
+        "CHATAPI_WAIT_CALLS", default=100, ge=0, description="Calls that may wait for one limit in one process."
+    )
+    lease_s: float = _named(
+        "CHATAPI_LEASE_S",
+        default=15.0,
+        gt=0,
+        description="Silence after which a worker is taken for dead and its calls expire.",
+    )
+    renew_s: float = _named(
+        "CHATAPI_RENEW_S", default=5.0, gt=0, description="Seconds between two renewals of a worker's lease."
+    )
+
+    # Serving
+    bind: str = _named(
+        "CHATAPI_BIND", default="127.0.0.1:5000", description="Address and port, or unix:PATH, to serve on."
+    )
+    workers: int | None = _named(
+        "CHATAPI_WORKERS",
+        default=None,
+        gt=0,
+        description="Worker processes; one on SQLite, one per core (at least two) on PostgreSQL.",
+    )
+    graceful_timeout_s: int = _named(
+        "CHATAPI_GRACEFUL_TIMEOUT_S", default=30, gt=3, description="Seconds that calls have to finish after SIGTERM."
+    )
+    body_limit_bytes: int = _named(
+        "CHATAPI_BODY_LIMIT_BYTES", default=2 * 1024 * 1024, gt=0, description="Largest request body that is read."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then the `envs/` file, then the JSON file of old clients."""
+        return init_settings, env_settings, dotenv_settings, LegacyConfig(settings_cls)
+
+    @field_validator("daily_requests", "daily_tokens", mode="before")
+    @classmethod
+    def _unlimited(cls, value: object) -> object:
+        return None if isinstance(value, str) and value.strip().lower() == "unlimited" else value
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ValueError, OSError, KeyError) as error:
+            raise ValueError(f"{value!r} is no IANA time zone, such as Europe/Berlin") from error
+        return value
+
+    @field_validator("jwt_secret_key")
+    @classmethod
+    def _long_secret(cls, value: str) -> str:
+        if value and len(value.encode()) < SHORTEST_SECRET_BYTES:
+            raise ValueError(f"is shorter than {SHORTEST_SECRET_BYTES} bytes; make one with: openssl rand -hex 32")
+        return value
+
+    @cached_property
+    def database(self) -> str:
+        """The URL to connect to: psycopg 3 for every spelling of PostgreSQL, a file in the var folder by default."""
+        url = self.database_url or f"sqlite:///{self.var_dir / 'chatapi.sqlite3'}"
+        for prefix in ("postgresql://", "postgres://"):
+            if url.startswith(prefix):
+                return "postgresql+psycopg://" + url.removeprefix(prefix)
+        return url
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether the database is a SQLite file."""
+        return self.database.startswith("sqlite")
+
+    @cached_property
+    def zone(self) -> ZoneInfo:
+        """The installation's time zone."""
+        return ZoneInfo(self.timezone)
+
+    @property
+    def has_upstream(self) -> bool:
+        """Whether any upstream is configured."""
+        return bool(self.openai_api_key or self.openai_base_url or self.azure_openai_endpoint)
+
+    @property
+    def bound_to_loopback(self) -> bool:
+        """Whether only this machine can reach the service."""
+        host = self.bind.rpartition(":")[0].strip("[]")
+        return self.bind.startswith("unix:") or host in {"localhost", "::1"} or host.startswith("127.")
+
+    @cached_property
+    def secret(self) -> str:
+        """The secret that signs access tokens; made on first use and kept with mode 0600 in the var folder."""
+        return self.jwt_secret_key or kept_secret(self.var_dir / "jwt_secret_key")
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings once. `overrides` win over everything, by field name.
+
+    Raises:
+        ConfigurationError: naming each setting that is wrong, and why.
+    """
+    env_file = Path(os.environ.get("CHATAPI_ENV_FILE") or PROJECT_ROOT / "envs" / ".env")
+    try:
+        return Settings(_env_file=env_file if env_file.is_file() else None, **overrides)  # type: ignore[call-arg]
+    except ValidationError as error:
+        problems = "\n".join(
+            f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()
+        )
+        raise ConfigurationError(f"These settings are wrong:\n{problems}") from None
