@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import secrets
 from dataclasses import dataclass
 
 MOST_MEMORY_KIB = 1024 * 1024  # 1 GiB; who may log in must not be able to take down the machine by it
@@ -59,6 +60,12 @@ def hash_problem(password_hash: str) -> str | None:
     if not _is_base64(match[4], SHORTEST_SALT_BYTES) or not _is_base64(match[5], SHORTEST_TAG_BYTES):
         return "is damaged: its salt or its hash is cut or no base64"
     return None
+
+
+def random_hash(cost: HashCost) -> str:
+    """A hash that is of no password, and costs as much to verify as one that is."""
+    salt, tag = (base64.b64encode(secrets.token_bytes(size)).rstrip(b"=").decode() for size in (16, 32))
+    return f"$argon2id$v=19$m={cost.memory_kib},t={cost.passes},p={cost.lanes}${salt}${tag}"
 
 
 def _is_base64(text: str, least_bytes: int) -> bool:

@@ -1,0 +1,154 @@
+"""Password hashes: argon2id, never on gevent's hub, never more at once than the machine is meant to bear.
+
+Parameters: OWASP's Password Storage Cheat Sheet, argon2id with 19 MiB, two passes, one lane.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from typing import TypeVar
+
+import argon2
+from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
+
+from chatapi.domain.password_hashes import HashCost, hash_cost, random_hash
+from chatapi.errors import Overloaded
+
+T = TypeVar("T")
+J = TypeVar("J")
+
+COST = HashCost(memory_kib=19456, passes=2, lanes=1)
+MOST_WAITING = 200  # half a minute's work of a slow core: who comes later is told to come again
+RETRY_AFTER_S = 5
+
+
+class Hasher:
+    """Hashes and verifies passwords for one process.
+
+    `hash`, `verify` and `decoy` compute at once in the calling thread's stead; callers that serve requests take their
+    turn first, so that of all the logins that come together only `at_once` are being computed.
+
+    Args:
+        at_once: turns that may be taken at the same time.
+        cost: parameters of new hashes; tests take cheap ones.
+    """
+
+    def __init__(self, at_once: int, *, cost: HashCost = COST, most_waiting: int = MOST_WAITING) -> None:
+        self._argon2 = _argon2(cost)
+        self._cost = cost
+        self._turns = threading.Semaphore(at_once)
+        self._room = threading.Semaphore(at_once + most_waiting)
+        self._decoy = random_hash(cost)
+        self._dearest = cost.work
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for a turn, first come first served, and keep it for the block.
+
+        Raises:
+            Overloaded: too many are waiting already.
+        """
+        if not self._room.acquire(blocking=False):
+            raise Overloaded("Too many logins at once. Please try again.", retry_after_s=RETRY_AFTER_S)
+        try:
+            with self._turns:
+                yield
+        finally:
+            self._room.release()
+
+    def hash(self, password: str) -> str:
+        """A new hash of the password, in the PHC string format."""
+        return _off_the_hub(lambda: self._argon2.hash(_encoded(password)))
+
+    def verify(self, password_hash: str, password: str) -> bool:
+        """Whether the password is the one that was hashed. A refusal costs what an unknown user (`decoy`) does.
+
+        Raises:
+            Overloaded: there is no memory for it now.
+        """
+        cost = hash_cost(password_hash)
+        work = cost.work if cost else 0
+        self._dearest = max(self._dearest, work)
+        fits = _off_the_hub(lambda: _verify(self._argon2, password_hash, password))
+        if not fits:
+            self._spend(self._dearest - work)
+        return fits
+
+    def decoy(self, password: str) -> None:
+        """Do for a user that does not exist the work that a wrong password costs."""
+        _off_the_hub(lambda: _verify(self._argon2, self._decoy, password))
+        self._spend(self._dearest - self._cost.work)
+
+    def is_weak(self, password_hash: str) -> bool:
+        """Whether the hash is weaker than those made today, so that a login should replace it."""
+        cost = hash_cost(password_hash)
+        return cost is None or cost.is_weaker_than(self._cost)
+
+    def many(self, jobs: Sequence[J], do: Callable[[J], T], progress: Callable[[int], None]) -> list[T]:
+        """Do jobs that hash on all cores, for an import. Returns the results in the order of the jobs.
+
+        Args:
+            progress: called with the number of jobs that are done, in the calling thread.
+        """
+        if _gevent_patched():  # threads would be greenlets then, and each job leaves the hub by itself
+            results = []
+            for job in jobs:
+                results.append(do(job))
+                progress(len(results))
+            return results
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            futures = [pool.submit(do, job) for job in jobs]
+            try:
+                for done, _ in enumerate(as_completed(futures), 1):
+                    progress(done)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)  # interrupted: what has not begun need not be done
+                raise
+            return [future.result() for future in futures]
+
+    def _spend(self, work: int) -> None:
+        """Work (KiB written) for nothing: time must not tell apart users whose imported hashes cost more or less."""
+        passes = max(1, round(work / self._cost.memory_kib))
+        memory_kib = work // passes
+        if memory_kib >= 8 * self._cost.lanes:
+            spender = _argon2(HashCost(memory_kib, passes, self._cost.lanes))
+            _off_the_hub(lambda: spender.hash(b""))
+
+
+def _argon2(cost: HashCost) -> argon2.PasswordHasher:
+    return argon2.PasswordHasher(time_cost=cost.passes, memory_cost=cost.memory_kib, parallelism=cost.lanes)
+
+
+def _verify(hasher: argon2.PasswordHasher, password_hash: str, password: str) -> bool:
+    try:
+        return hasher.verify(password_hash, _encoded(password))
+    except (VerifyMismatchError, InvalidHashError):
+        return False
+    except VerificationError as error:
+        raise Overloaded(
+            "There is no memory for a login now. Please try again.", retry_after_s=RETRY_AFTER_S
+        ) from error
+
+
+def _encoded(password: str) -> bytes:
+    return password.encode("utf-8", "surrogatepass")
+
+
+def _gevent_patched() -> bool:
+    monkey = sys.modules.get("gevent.monkey")  # what was never imported has patched nothing
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
+
+
+def _off_the_hub(compute: Callable[[], T]) -> T:
+    """Compute in a native thread while other greenlets run; without gevent, right here (argon2 lets go of the GIL)."""
+    if not _gevent_patched():
+        return compute()
+    import gevent
+
+    result: T = gevent.get_hub().threadpool.apply(compute)
+    return result

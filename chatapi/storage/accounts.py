@@ -1,0 +1,232 @@
+"""Tenants, users and their access tokens. Each function runs inside its caller's transaction and commits nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import TypeVar
+
+from sqlalchemy import Connection, Select, bindparam, insert, select, update
+from uuid_utils import uuid7
+
+from chatapi.domain.principals import AccessToken, Role, Status
+from chatapi.domain.windows import Zone
+from chatapi.storage.counters import insert_for
+from chatapi.storage.tables import Row, access_tokens, tenants, usernames, users
+
+T = TypeVar("T")
+NAMES_AT_ONCE = 1000
+
+Transaction = Connection  # what logic passes on between `Database.write()` and these functions, without knowing SQL
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A tenant as it is kept."""
+
+    id: str
+    name: str
+    status: Status
+    zone: Zone
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user as it is kept, with its tenant's name and status."""
+
+    tenant_id: str
+    id: str
+    username: str
+    role: Role
+    status: Status
+    tenant_name: str
+    tenant_status: Status
+    password_hash: str = field(repr=False)
+    given_hash: str | None = field(repr=False)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the user is served: it and its tenant are active."""
+        return self.status is Status.ACTIVE and self.tenant_status is Status.ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    """A user to be made."""
+
+    tenant_id: str
+    username: str
+    role: Role
+    password_hash: str = field(repr=False)
+    id: str = field(default_factory=lambda: str(uuid7()))
+
+
+def find_tenants(connection: Connection, names: Iterable[str] | None = None, *, lock: bool = False) -> list[Tenant]:
+    """Tenants by name, or all of them, sorted by name; with `lock` for changing them in this transaction."""
+    columns = (tenants.c.timezone, tenants.c.next_timezone, tenants.c.next_timezone_from)
+    statement = select(tenants.c.id, tenants.c.name, tenants.c.status, *columns).order_by(tenants.c.name)
+    if lock:
+        statement = statement.with_for_update()
+    batches = [statement] if names is None else [statement.where(tenants.c.name.in_(some)) for some in _batches(names)]
+    return [
+        Tenant(row.id, row.name, Status(row.status), Zone(row.timezone, row.next_timezone, row.next_timezone_from))
+        for batch in batches
+        for row in connection.execute(batch)
+    ]
+
+
+def hold_tenant(connection: Connection, tenant_id: str) -> None:
+    """Keep a tenant from being changed until this transaction ends."""
+    connection.execute(select(tenants.c.id).where(tenants.c.id == tenant_id).with_for_update(read=True))
+
+
+def insert_tenants(connection: Connection, names: Sequence[str], timezone: str, now: datetime) -> dict[str, str]:
+    """Make active tenants. Returns their ids by name; without those whose name another transaction has taken."""
+    if not names:
+        return {}
+    rows = [{"id": str(uuid7()), "name": name, "timezone": timezone, "created_at": now} for name in sorted(names)]
+    statement = insert_for(connection)(tenants).on_conflict_do_nothing().returning(tenants.c.id, tenants.c.name)
+    return {row.name: row.id for row in connection.execute(statement, rows)}
+
+
+def change_tenant(connection: Connection, tenant_id: str, **values: object) -> None:
+    """Set columns of a tenant."""
+    connection.execute(update(tenants).where(tenants.c.id == tenant_id).values(**values))
+
+
+def find_user(connection: Connection, username: str, *, lock: bool = False) -> User | None:
+    """The user of that name; with `lock` for changing it in this transaction."""
+    statement = _users().where(usernames.c.username == username)
+    row = connection.execute(statement.with_for_update(of=users) if lock else statement).one_or_none()
+    return None if row is None else _user(row._mapping)
+
+
+def find_users(connection: Connection, names: Iterable[str], *, lock: bool = False) -> dict[str, User]:
+    """The users of these names, by name; with `lock` for changing them in this transaction."""
+    found = {}
+    for some in _batches(names):
+        statement = _users().where(usernames.c.username.in_(some)).order_by(usernames.c.username)
+        for row in connection.execute(statement.with_for_update(of=users) if lock else statement).mappings():
+            found[row["username"]] = _user(row)
+    return found
+
+
+def list_users(connection: Connection, tenant_id: str | None = None) -> list[User]:
+    """All users, or those of one tenant, sorted by tenant and name."""
+    statement = _users().order_by(tenants.c.name, users.c.username)
+    if tenant_id is not None:
+        statement = statement.where(users.c.tenant_id == tenant_id)
+    return [_user(row) for row in connection.execute(statement).mappings()]
+
+
+def insert_users(connection: Connection, new: Sequence[NewUser], now: datetime) -> int:
+    """Make active users. Returns how many of their names were free: when not all were, the caller must roll back."""
+    if not new:
+        return 0
+    connection.execute(
+        insert(users),
+        [
+            {
+                "tenant_id": user.tenant_id,
+                "id": user.id,
+                "username": user.username,
+                "role": user.role.value,
+                "password_hash": user.password_hash,
+                "created_at": now,
+            }
+            for user in new
+        ],
+    )
+    names: list[Row] = [{"username": user.username, "tenant_id": user.tenant_id, "user_id": user.id} for user in new]
+    names.sort(key=lambda row: str(row["username"]))  # so that two transactions cannot wait for each other
+    statement = insert_for(connection)(usernames).on_conflict_do_nothing().returning(usernames.c.username)
+    return len(connection.execute(statement, names).all())
+
+
+def change_users(connection: Connection, changes: Sequence[Row]) -> None:
+    """Set columns of users: each change has `tenant_id`, `user_id` and the same columns with their new values."""
+    if changes:
+        matches = (users.c.tenant_id == bindparam("of_tenant"), users.c.id == bindparam("of_user"))
+        connection.execute(update(users).where(*matches), [_keyed(change) for change in changes])
+
+
+def find_live_access_token(connection: Connection, user: User, now: datetime) -> AccessToken | None:
+    """The user's access token that is neither revoked nor expired."""
+    columns = access_tokens.c
+    row = connection.execute(
+        select(columns.jti, columns.issued_at, columns.expires_at)
+        .where(columns.tenant_id == user.tenant_id, columns.user_id == user.id)
+        .where(columns.revoked_at.is_(None), columns.expires_at > now)
+        .order_by(columns.issued_at.desc(), columns.jti.desc())
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else AccessToken(user.tenant_id, user.id, row.jti, row.issued_at, row.expires_at)
+
+
+def insert_access_token(connection: Connection, access_token: AccessToken) -> None:
+    """Keep a new access token."""
+    connection.execute(
+        insert(access_tokens).values(
+            tenant_id=access_token.tenant_id,
+            user_id=access_token.user_id,
+            jti=access_token.jti,
+            issued_at=access_token.issued_at,
+            expires_at=access_token.expires_at,
+        )
+    )
+
+
+def revoke_of_users(connection: Connection, whose: Sequence[tuple[str, str]], now: datetime) -> None:
+    """Revoke all access tokens of users, given as (tenant's id, user's id)."""
+    if whose:
+        matches = (
+            access_tokens.c.tenant_id == bindparam("of_tenant"),
+            access_tokens.c.user_id == bindparam("of_user"),
+            access_tokens.c.revoked_at.is_(None),
+        )
+        pairs = [{"of_tenant": tenant_id, "of_user": user_id} for tenant_id, user_id in whose]
+        connection.execute(update(access_tokens).where(*matches).values(revoked_at=now), pairs)
+
+
+def revoke_of_tenant(connection: Connection, tenant_id: str, now: datetime) -> int:
+    """Revoke all access tokens of a tenant. Returns how many there were."""
+    unrevoked = (access_tokens.c.tenant_id == tenant_id, access_tokens.c.revoked_at.is_(None))
+    return connection.execute(update(access_tokens).where(*unrevoked).values(revoked_at=now)).rowcount
+
+
+def _users() -> Select[tuple[object, ...]]:
+    return (
+        select(
+            users.c.tenant_id,
+            users.c.id,
+            usernames.c.username,
+            users.c.role,
+            users.c.status,
+            tenants.c.name.label("tenant_name"),
+            tenants.c.status.label("tenant_status"),
+            users.c.password_hash,
+            users.c.given_hash,
+        )
+        .join(users, (users.c.tenant_id == usernames.c.tenant_id) & (users.c.id == usernames.c.user_id))
+        .join(tenants, tenants.c.id == users.c.tenant_id)
+    )
+
+
+def _user(row: object) -> User:
+    values = dict(row)  # type: ignore[call-overload]
+    for name, kind in (("role", Role), ("status", Status), ("tenant_status", Status)):
+        values[name] = kind(values[name])
+    return User(**values)
+
+
+def _keyed(change: Row) -> Row:
+    values = dict(change)
+    return {"of_tenant": values.pop("tenant_id"), "of_user": values.pop("user_id"), **values}
+
+
+def _batches(names: Iterable[T]) -> Iterator[list[T]]:
+    left = iter(names)
+    while some := list(islice(left, NAMES_AT_ONCE)):
+        yield some
