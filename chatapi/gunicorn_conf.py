@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from typing import Any
 
@@ -28,6 +29,11 @@ control_socket_disable = True
 preload_app = False  # every worker makes its own connections and its own lease
 proc_name = "chatapi"
 loglevel = "warning"
+
+
+def post_fork(_server: Any, _worker: Any) -> None:
+    """Die of a SIGTERM that comes while the worker starts; it would be lost otherwise, and there is nothing to drain."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -1,14 +1,15 @@
 """The fixtures that every test may ask for. What starts a server is shared by the session; what holds data is not.
 
-    sqlite_url, postgres_url, database_url     a migrated database of the test's own; database_url is both in turn
-    fresh_database                             the same for as many as one likes: `fresh_database("sqlite")`
-    faults, llama_url                          an upstream that fails on demand; a real one
-    gateway, llama_gateway                     a running gateway on each database in turn, before one of these two
-    make_gateway                               a gateway of the test's own, with its own settings
+sqlite_url, postgres_url, database_url     a migrated database of the test's own; database_url is both in turn
+fresh_database                             the same for as many as one likes: `fresh_database("sqlite")`
+faults, llama_url                          an upstream that fails on demand; a real one
+gateway, llama_gateway                     a running gateway on each database in turn, before one of these two
+make_gateway                               a gateway of the test's own, with its own settings
 """
 
 from __future__ import annotations
 
+import os
 import re
 import time
 import uuid
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support.faults import FaultyUpstream
@@ -26,6 +28,9 @@ from tests.support.postgres import DATABASES, FreshDatabase, Postgres, SQLiteTem
 
 FAR_FROM_MIDNIGHT_S = 15
 
+# The machines are shared, so no example is judged by its time; CI tries the same examples each time.
+hypothesis.settings.register_profile("tests", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")

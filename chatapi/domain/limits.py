@@ -121,9 +121,10 @@ class Denial:
     def explain(self) -> str:
         """One sentence for the client: the limit, its numbers and when it resets."""
         standing, limit = self.standing, self.standing.limit
+        whose = limit.scope.replace("_", " ")
         return (
-            f"The limit of {limit.value} {limit.metric} per {limit.window} for this {limit.scope.replace('_', ' ')} does "
-            f"not allow this call: {standing.used} used, {standing.held} held by calls in flight, {self.needed} needed. "
+            f"The limit of {limit.value} {limit.metric} per {limit.window} for this {whose} does not allow this call: "
+            f"{standing.used} used, {standing.held} held by calls in flight, {self.needed} needed. "
             f"It resets at {standing.resets_at:%Y-%m-%dT%H:%M:%SZ}."
         )
 

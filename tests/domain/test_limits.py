@@ -1,0 +1,120 @@
+"""The decision, as a rule over values: what fits, what is shortened, what is denied and why."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatapi.domain.limits import Denial, DenialKind, Fit, Limit, Metric, Need, Scope, Standing, decide, tightest
+from chatapi.domain.windows import Window
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def standing(metric: Metric, value: int, used: int = 0, held: int = 0, hours: int = 12) -> Standing:
+    return Standing(Limit(Scope.USER, metric, Window.DAY, value), used, held, NOW + timedelta(hours=hours))
+
+
+def need(prompt: int = 100, wanted: int = 400, least: int = 16, choices: int = 1) -> Need:
+    return Need(prompt, wanted, least, choices)
+
+
+def denied(decision: Fit | Denial) -> Denial:
+    assert isinstance(decision, Denial)
+    return decision
+
+
+def test_without_limits_everything_fits_and_nothing_is_bounded() -> None:
+    assert decide(need(), [], NOW) == Fit(400, bounded=False)
+
+
+def test_a_limit_on_requests_admits_up_to_its_value() -> None:
+    assert decide(need(), [standing(Metric.REQUESTS, 10, used=9)], NOW) == Fit(400, bounded=False)
+    assert denied(decide(need(), [standing(Metric.REQUESTS, 10, used=10)], NOW)).kind is DenialKind.USED_UP
+
+
+def test_what_calls_in_flight_hold_is_a_denial_of_its_own_and_may_be_tried_again_at_once() -> None:
+    denial = denied(decide(need(), [standing(Metric.REQUESTS, 10, used=9, held=1)], NOW))
+    assert (denial.kind, denial.retry_after_s) == (DenialKind.HELD, 1)
+
+
+def test_what_is_used_up_comes_back_when_its_window_ends() -> None:
+    denial = denied(decide(need(), [standing(Metric.REQUESTS, 10, used=10, hours=2)], NOW))
+    assert denial.retry_after_s == 2 * 3600
+
+
+def test_a_limit_of_zero_is_nothing() -> None:
+    assert denied(decide(need(), [standing(Metric.REQUESTS, 0)], NOW)).kind is DenialKind.USED_UP
+
+
+def test_near_its_end_a_limit_on_tokens_shortens_the_completion() -> None:
+    assert decide(need(), [standing(Metric.TOKENS, 1000, used=700)], NOW) == Fit(200, bounded=True)
+
+
+def test_a_shortened_completion_is_divided_evenly_over_the_choices() -> None:
+    fit = decide(need(choices=3, least=48), [standing(Metric.TOKENS, 1000, used=700)], NOW)
+    assert fit == Fit(198, bounded=True)
+
+
+def test_below_the_least_completion_a_limit_on_tokens_denies() -> None:
+    assert decide(need(), [standing(Metric.TOKENS, 1000, used=884)], NOW) == Fit(16, bounded=True)
+    assert denied(decide(need(), [standing(Metric.TOKENS, 1000, used=885)], NOW)).kind is DenialKind.USED_UP
+
+
+def test_a_call_larger_than_a_limit_is_told_so() -> None:
+    denial = denied(decide(need(prompt=2000), [standing(Metric.TOKENS, 1000)], NOW))
+    assert denial.kind is DenialKind.TOO_LARGE
+
+
+def test_of_several_limits_the_one_that_waiting_cannot_help_is_named_and_of_those_the_last_to_reset() -> None:
+    held = standing(Metric.REQUESTS, 10, used=9, held=1, hours=30)
+    soon = standing(Metric.TOKENS, 100, used=100, hours=3)
+    late = standing(Metric.REQUESTS, 5, used=5, hours=20)
+    assert denied(decide(need(), [held, soon, late], NOW)).standing is late
+    assert denied(decide(need(), [held, soon], NOW)).standing is soon
+
+
+def test_a_denial_explains_itself() -> None:
+    denial = denied(decide(need(), [standing(Metric.REQUESTS, 10, used=9, held=1)], NOW))
+    assert denial.explain() == (
+        "The limit of 10 requests per day for this user does not allow this call: 9 used, 1 held by calls in flight, "
+        "1 needed. It resets at 2026-03-02T00:00:00Z."
+    )
+
+
+def test_a_metric_without_a_rule_is_not_let_through() -> None:
+    with pytest.raises(ValueError, match="cost"):
+        decide(need(), [standing(Metric.COST, 10)], NOW)
+
+
+figures = st.integers(0, 2000)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([Metric.REQUESTS, Metric.TOKENS]), figures, figures, figures), max_size=6),
+    st.integers(0, 1500),
+    st.integers(1, 1500),
+    st.integers(1, 8),
+)
+def test_what_is_admitted_never_exceeds_any_limit(
+    rows: list[tuple[Metric, int, int, int]], prompt: int, per_choice: int, choices: int
+) -> None:
+    standings = [standing(metric, value, used, held) for metric, value, used, held in rows]
+    asked = Need(prompt, per_choice * choices, min(per_choice, 16) * choices, choices)
+    decision = decide(asked, standings, NOW)
+    if isinstance(decision, Fit):
+        bounds = {Metric.REQUESTS: 1, Metric.TOKENS: prompt + decision.completion_granted}
+        assert all(s.used + s.held + bounds[s.limit.metric] <= s.limit.value for s in standings)
+        assert asked.completion_least <= decision.completion_granted <= asked.completion_wanted
+        assert decision.completion_granted % choices == 0
+    else:
+        least = {Metric.REQUESTS: 1, Metric.TOKENS: prompt + asked.completion_least}
+        assert any(s.used + s.held + least[s.limit.metric] > s.limit.value for s in standings)
+
+
+def test_the_tightest_limit_of_each_metric_is_shown() -> None:
+    rows = [standing(Metric.REQUESTS, 10, used=2), standing(Metric.REQUESTS, 100, used=95), standing(Metric.TOKENS, 9)]
+    assert tightest(rows) == {Metric.REQUESTS: rows[1], Metric.TOKENS: rows[2]}
