@@ -32,7 +32,7 @@ loglevel = "warning"
 
 
 def post_fork(_server: Any, _worker: Any) -> None:
-    """Die of a SIGTERM that comes while the worker starts; it would be lost otherwise, and there is nothing to drain."""
+    """Die of a SIGTERM that comes while the worker starts: it would be lost, and there is nothing to drain yet."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
