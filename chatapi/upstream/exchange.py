@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 import httpx2
 import openai
 
-from chatapi.errors import UpstreamBroken, UpstreamError
+from chatapi.errors import UpstreamBroken, UpstreamError, UpstreamUnreachable
 from chatapi.upstream.said import key_in
 from chatapi.upstream.targets import Timeouts
+from chatapi.upstream.ticket import Ticket, holding
 from chatapi.upstream.translate import UPSTREAM_FAULTS, translate
 from chatapi.upstream.transport import Patience, PatientStream
 
@@ -104,7 +105,10 @@ class Exchange:
                 raise _cut_here()
             self._reading = True
         try:
-            return next(self._source, None)
+            chunk = next(self._source, None)
+            if chunk is None and self._closed:  # a body without a length ends like this when its socket is shut down
+                raise _cut_here()
+            return chunk
         except UPSTREAM_FAULTS as error:
             raise self._fault(error) from error
         except ValueError as error:  # a TLS socket that was shut down under a reader says so with this
@@ -122,22 +126,29 @@ class Exchange:
         return _cut_here() if self._closed else translate(error)
 
 
-def send(client: openai.OpenAI, timeouts: Timeouts, body: Mapping[str, object], call_id: str) -> Exchange:
+def send(
+    client: openai.OpenAI, timeouts: Timeouts, body: Mapping[str, object], call_id: str, ticket: Ticket
+) -> Exchange:
     """Send a chat completion to the upstream; return when the status and headers of its answer have come.
 
     Raises:
-        UpstreamError: there is no answer, or it is not 200.
+        UpstreamError: there is no answer, or it is not 200, or the ticket was cancelled.
     """
-    streamed = bool(body.get("stream"))
     headers = {CALL_ID_HEADER: call_id, UNREAD_HEADER: "stream"}
-    if streamed:
+    if body.get("stream"):
         headers |= {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
+    if ticket.is_cancelled():
+        raise UpstreamUnreachable("the call was cut off before it was sent")
     started_at = time.monotonic()
     try:
-        response = client.post(PATH, cast_to=httpx2.Response, body=dict(body), options={"headers": headers})
+        with holding(ticket):
+            response = client.post(PATH, cast_to=httpx2.Response, body=dict(body), options={"headers": headers})
     except UPSTREAM_FAULTS as error:
-        raise translate(error) from error
-    return Exchange(response, timeouts, started_at)
+        fault = translate(error)
+        raise (_cut_here() if ticket.is_cancelled() and fault.may_have_run else fault) from error
+    exchange = Exchange(response, timeouts, started_at)
+    ticket.bind(exchange.close)
+    return exchange
 
 
 def _cut_here() -> UpstreamBroken:

@@ -33,6 +33,7 @@ class Event:
         usage_only: whether the event is there for its usage alone (`choices` is empty).
         began: the indices of the choices in this event.
         ended: the indices of the choices that have a finish reason in it.
+        upstream_id: the upstream's own id of the answer.
         error: the upstream's error object, where the event is one; a stream raises it and never hands it out.
     """
 
@@ -44,6 +45,7 @@ class Event:
     usage_only: bool = False
     began: frozenset[int] = frozenset()
     ended: frozenset[int] = frozenset()
+    upstream_id: str | None = None
     error: dict[str, object] | None = None
 
     @property
@@ -148,6 +150,7 @@ def read_event(data: bytes, name: bytes = b"") -> Event:
     if not isinstance(chunk, dict):
         raise UpstreamBroken("the upstream sent an event that is no JSON object", may_have_run=True)
     error = chunk.get("error") or (chunk if name.strip() == b"error" else None)
+    own_id = chunk.get("id")
     choices = [choice for choice in _list(chunk.get("choices")) if isinstance(choice, dict)]
     return Event(
         data=_valid_utf8(data),
@@ -157,6 +160,7 @@ def read_event(data: bytes, name: bytes = b"") -> Event:
         usage_only=chunk.get("choices") == [] and isinstance(chunk.get("usage"), dict),
         began=frozenset(map(_index, choices)),
         ended=frozenset(_index(choice) for choice in choices if choice.get("finish_reason")),
+        upstream_id=own_id if isinstance(own_id, str) else None,
         error=error if error is None or isinstance(error, dict) else {"message": str(error)},
     )
 

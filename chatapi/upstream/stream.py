@@ -53,6 +53,7 @@ class UpstreamStream:
             for event in self._all_events():
                 if event.error is not None:
                     raise stream_error({"error": event.error}, self._exchange.key)
+                self.upstream_id = self.upstream_id or event.upstream_id
                 self._began |= event.began
                 self._ended |= event.ended
                 self._done = event.done

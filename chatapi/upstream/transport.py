@@ -22,6 +22,8 @@ from typing import Any
 import httpcore2
 import httpx2
 
+from chatapi.upstream.ticket import bind_to_ticket
+
 MOST_CONNECTIONS = 1000
 KEEPALIVE_EXPIRY_S = 30.0
 LEAST_WAIT_S = 0.001  # a timeout of 0 would mean a non-blocking socket
@@ -59,8 +61,9 @@ class PatientStream(httpcore2.NetworkStream):
         return self._inner.read(max_bytes, timeout if self.patience is None else self.patience.next_timeout_s())
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Write a request: the patience of the answer before it is over."""
+        """Write a request: the patience of the answer before it is over, and it can be cut off by its ticket."""
         self.patience = None
+        bind_to_ticket(self.abort)
         self._inner.write(buffer, timeout)
 
     def close(self) -> None:

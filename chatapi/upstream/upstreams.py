@@ -6,17 +6,21 @@ Importing this module is cheap: openai and httpx2 are imported when the first ca
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from chatapi.errors import ConfigurationError
 from chatapi.settings import Settings
 from chatapi.upstream.reply import UpstreamReply
 from chatapi.upstream.targets import Target, build_target
+from chatapi.upstream.ticket import Ticket
 
 if TYPE_CHECKING:
     from chatapi.upstream.stream import UpstreamStream
     from chatapi.upstream.wire import Wire
+
+
+OnCancel = Callable[[Callable[[], None]], None]
 
 
 class Upstream:
@@ -29,21 +33,29 @@ class Upstream:
         self._wire: Wire | None = None
         self._lock = threading.Lock()
 
-    def complete(self, body: Mapping[str, object], *, call_id: str) -> UpstreamReply:
-        """Make a plain chat completion; `body` goes out as it is, without `stream`.
+    def complete(self, body: Mapping[str, object], *, call_id: str, on_cancel: OnCancel | None = None) -> UpstreamReply:
+        """Make a plain chat completion; `body` goes out as it is, without `stream` and `stream_options`.
+
+        Args:
+            body: the request, of which only `model` and `messages` are certain.
+            call_id: goes along as a header.
+            on_cancel: is given, before anything is sent, a function that cuts the call off from any thread or greenlet;
+                what blocks then ends at once with an error.
 
         Raises:
             UpstreamError: saying what went wrong and whether the model may have run.
         """
-        return self._connected().complete(body, call_id)
+        return self._connected().complete(body, call_id, _ticket(on_cancel))
 
-    def open(self, body: Mapping[str, object], *, call_id: str) -> UpstreamStream:
+    def open(self, body: Mapping[str, object], *, call_id: str, on_cancel: OnCancel | None = None) -> UpstreamStream:
         """Open a streamed chat completion; `body` goes out as it is, with `stream`. Returns once the status is known.
+
+        Args: as above.
 
         Raises:
             UpstreamError: as above.
         """
-        return self._connected().open(body, call_id)
+        return self._connected().open(body, call_id, _ticket(on_cancel))
 
     def warm_up(self) -> None:
         """Import and make the client now (about a second), so that the first call does not wait for it."""
@@ -102,3 +114,10 @@ def build_upstreams(settings: Settings) -> Upstreams:
         ConfigurationError: none is configured, or one is configured wrongly.
     """
     return Upstreams(Upstream(build_target(settings), settings.model))
+
+
+def _ticket(on_cancel: OnCancel | None) -> Ticket:
+    ticket = Ticket()
+    if on_cancel is not None:
+        on_cancel(ticket.cancel)
+    return ticket

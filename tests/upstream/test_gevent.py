@@ -26,7 +26,7 @@ with serving(slow) as server, upstream_at(server.base_url, first_byte_timeout_s=
     assert [job.get() for job in jobs] == ["Hello"] * 50
     assert time.monotonic() - began < 5, "they waited for each other"
 
-with serving(streaming(event(delta("He")), 3.0)) as server, upstream_at(server.base_url) as upstream:
+with serving(streaming(event(delta("He")), 1.5)) as server, upstream_at(server.base_url) as upstream:
     stream = upstream.open(BODY, call_id="call-1")
     gevent.spawn_later(0.1, stream.close)
     began = time.monotonic()
@@ -43,7 +43,8 @@ with serving(streaming(event(delta("He")), 3.0)) as server, upstream_at(server.b
     reader.kill()
     stream.close()
 
-with serving(streaming(event(delta("He")), 1.0)) as server, upstream_at(server.base_url, idle_timeout_s=0.2) as upstream:
+silent = streaming(event(delta("He")), 0.6)
+with serving(silent) as server, upstream_at(server.base_url, idle_timeout_s=0.2) as upstream:
     try:
         list(upstream.open(BODY, call_id="call-1"))
     except UpstreamTimeout:

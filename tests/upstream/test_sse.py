@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -37,7 +38,7 @@ def streams(draw: st.DrawFn) -> tuple[list[str], bytes]:
 
 def feed(splitter: Splitter, data: bytes, cuts: list[int]) -> list[Event]:
     places = sorted({cut % (len(data) + 1) for cut in cuts} | {0, len(data)})
-    pieces = [data[start:end] for start, end in zip(places, places[1:], strict=False)]
+    pieces = [data[start:end] for start, end in pairwise(places)]
     return [event for piece in [*pieces, b""] for event in splitter.feed(piece)] + splitter.end()
 
 
