@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Insert
+from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
 from chatapi.domain.limits import Amount, Counter, CounterKey, Metric, Scope
@@ -39,13 +39,12 @@ def add(connection: Connection, changes: Mapping[Key, Change]) -> dict[Key, Coun
     One statement whose rows are sorted: every transaction locks counters in the same order (access tokens, users,
     tenants; then by key), so that no two can wait for each other. A change of nothing only locks and reads.
     """
-    insert = insert_for(connection)(counters).values([_row(key, changes[key]) for key in sorted(changes, key=_order)])
+    insert = insert_for(connection)(counters)
     added = {name: counters.c[name] + insert.excluded[name] for name in COLUMNS}
-    statement: Insert = insert.on_conflict_do_update(index_elements=list(counters.primary_key), set_=added).returning(
-        counters
-    )
+    statement = insert.on_conflict_do_update(index_elements=list(counters.primary_key), set_=added).returning(counters)
+    rows = [_row(key, changes[key]) for key in sorted(changes, key=_order)]
     found = {}
-    for row in connection.execute(statement).mappings():
+    for row in connection.execute(statement, rows).mappings():
         key = CounterKey(Scope(row["scope"]), row["scope_id"], row["window"], row["window_key"])
         found[row["tenant_id"], key] = Counter(
             Amount(row["requests_used"], row["tokens_used"], row["cost_used"]),

@@ -21,11 +21,10 @@ def add(connection: Connection, charges: Iterable[tuple[HeldCall, Charge, Charge
         row = rows.setdefault(key, dict.fromkeys(_figures(charge), 0))
         for name, figure in _figures(charge).items():
             row[name] += figure - _figures(before)[name]
-    insert = insert_for(connection)(usage_days).values(
-        [dict(zip(KEY, key, strict=True)) | rows[key] for key in sorted(rows)]
-    )
+    insert = insert_for(connection)(usage_days)
     added = {name: usage_days.c[name] + insert.excluded[name] for name in _figures(Charge())}
-    connection.execute(insert.on_conflict_do_update(index_elements=list(usage_days.primary_key), set_=added))
+    statement = insert.on_conflict_do_update(index_elements=list(usage_days.primary_key), set_=added)
+    connection.execute(statement, [dict(zip(KEY, key, strict=True)) | rows[key] for key in sorted(rows)])
 
 
 def _figures(charge: Charge) -> Row:
