@@ -21,7 +21,8 @@ def configure() -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stdout),
         cache_logger_on_first_use=False,
     )
-    logging.getLogger("httpx2").setLevel(logging.WARNING)  # at INFO it logs every upstream request's address
+    for name in ("httpx2", "httpcore2", "openai"):  # they log addresses at INFO, headers and bodies at DEBUG
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _dumps(event: object, **_options: object) -> str:

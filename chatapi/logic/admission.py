@@ -74,7 +74,7 @@ def admit(runtime: Runtime, ask: Ask) -> Admitted:
 
 def _granted(runtime: Runtime, ask: Ask, admission: Admission) -> Grant:
     decision = runtime.turns.take(ask.claims, lambda: _submit(runtime, admission))
-    if isinstance(decision, Denial) and _bytes_in_the_way(decision):
+    if isinstance(decision, Denial) and tokens.has_vocabulary(admission.model) and _bytes_in_the_way(decision):
         counted = tokens.count_prompt(admission.model, ask.request.body)
         if counted < admission.need.prompt_bound:
             need = need_of(ask.request, runtime.settings.default_completion_tokens, counted)

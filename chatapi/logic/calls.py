@@ -9,13 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chatapi.domain.calls import Charge, Grant
-from chatapi.domain.chat_request import ChatRequest
-from chatapi.domain.usage import Usage, UsageSource
+from chatapi.domain.usage import Usage
 from chatapi.errors import UpstreamError
 from chatapi.logic.admission import Admitted, Ask, admit
+from chatapi.logic.counting import counted
 from chatapi.logic.runtime import Runtime
 from chatapi.logic.streams import MeteredStream
-from chatapi.upstream import tokens
 
 __all__ = ["Answer", "Ask", "open_stream", "run"]
 
@@ -40,8 +39,8 @@ def run(runtime: Runtime, ask: Ask) -> Answer:
     admitted = admit(runtime, ask)
     call = admitted.call
     try:
-        reply = admitted.upstream.complete(admitted.body, call_id=call.held.call_id)
-        usage = reply.usage or count(ask.request, admitted, reply.counted_text)
+        reply = admitted.upstream.complete(admitted.body, call_id=call.held.call_id, on_cancel=call.on_stop)
+        usage = reply.usage or counted(admitted, reply.counted_text)
     except UpstreamError as error:
         _end_failed(admitted, error)
         raise
@@ -59,25 +58,20 @@ def open_stream(runtime: Runtime, ask: Ask) -> MeteredStream:
         QuotaDenied, UnknownAccessToken, Unavailable, UpstreamError: as `run`.
     """
     admitted = admit(runtime, ask)
+    call = admitted.call
     try:
-        stream = admitted.upstream.open(admitted.body, call_id=admitted.call.held.call_id)
+        stream = admitted.upstream.open(admitted.body, call_id=call.held.call_id, on_cancel=call.on_stop)
     except UpstreamError as error:
         _end_failed(admitted, error)
         raise
     except BaseException:
-        admitted.call.settle_at_hold("aborted")
+        call.settle_at_hold("aborted")
         raise
     return MeteredStream(admitted, stream)
 
 
-def count(request: ChatRequest, admitted: Admitted, text: str) -> Usage:
-    """Count what the upstream did not report, with the model's vocabulary."""
-    model = admitted.grant.call.model
-    return Usage(tokens.count_prompt(model, request.body), 0, tokens.count_text(model, text), 0, UsageSource.COUNTED)
-
-
 def _end_failed(admitted: Admitted, error: UpstreamError) -> None:
     if error.may_have_run:
-        admitted.call.settle_at_hold("upstream_error")
+        admitted.call.settle_at_hold(admitted.call.stop_reason or "upstream_error")
     else:
         admitted.call.release("upstream_error")

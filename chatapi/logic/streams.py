@@ -6,10 +6,10 @@ import threading
 from collections.abc import Iterator
 
 from chatapi.domain.calls import Charge
-from chatapi.domain.usage import Usage, UsageSource
+from chatapi.domain.usage import Usage
 from chatapi.errors import UpstreamBroken, UpstreamError
 from chatapi.logic.admission import Admitted
-from chatapi.upstream import tokens
+from chatapi.logic.counting import counted
 from chatapi.upstream.sse import Event
 from chatapi.upstream.stream import UpstreamStream
 
@@ -26,7 +26,6 @@ class MeteredStream:
         self._relayed: list[str] = []
         self._closing = threading.Lock()
         self._closed = False
-        admitted.call.on_stop(stream.close)
 
     def events(self) -> Iterator[Event]:
         """The upstream's events as they come. The last one is given only when the settlement is written.
@@ -73,10 +72,8 @@ class MeteredStream:
 
     def _charge(self, *, whole: bool, answered: bool) -> Charge:
         """Reported usage where it came; else what was relayed, counted; the hold if a model may have thought unseen."""
-        request, model = self._admitted.ask.request, self.grant.call.model
         if self.usage is not None:
             return Charge(answered, self.usage)
-        if request.reasons and not whole:
+        if self._admitted.ask.request.reasons and not whole:
             return Charge.at_hold(self.grant.call, answered=answered)
-        prompt, completion = tokens.count_prompt(model, request.body), tokens.count_text(model, "".join(self._relayed))
-        return Charge(answered, Usage(prompt, 0, completion, 0, UsageSource.COUNTED))
+        return Charge(answered, counted(self._admitted, "".join(self._relayed)))
