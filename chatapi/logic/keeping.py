@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 
 import structlog
 
@@ -13,6 +14,7 @@ from chatapi.logic.runtime import Runtime
 from chatapi.storage import leases
 
 log = structlog.get_logger()
+PING_S = 1.0
 
 
 class Keeper:
@@ -87,10 +89,30 @@ def end_strays(runtime: Runtime) -> int:
 
 def sweep(runtime: Runtime) -> int:
     """Expire, batch by batch, every call whose worker is dead or that is past its deadline. Returns how many."""
-    total = 0
+    return sum(sweep_in_batches(runtime))
+
+
+def sweep_in_batches(runtime: Runtime) -> Iterator[int]:
+    """The same, one batch for each item that is taken; the items say how many calls expired."""
     while expired := leases.sweep(runtime.database, runtime.ledger):
-        total += expired
-    return total
+        yield expired
+
+
+def await_renewals(runtime: Runtime) -> Iterator[float]:
+    """Wait until the database has answered for one lease time without a break. Yields the seconds that are left, now and then.
+
+    Nobody may sweep before that: in an outage every lease looks dead, also those of the living.
+    """
+    since: float | None = None
+    while since is None or time.monotonic() - since < runtime.settings.lease_s:
+        try:
+            leases.ping(runtime.database)
+            since = since or time.monotonic()
+        except DatabaseUnavailable:
+            since = None
+        left_s = runtime.settings.lease_s - (time.monotonic() - since if since else 0)
+        yield max(0.0, left_s)
+        time.sleep(max(0.0, min(left_s, PING_S)))
 
 
 def drain(runtime: Runtime, patience_s: float) -> int:

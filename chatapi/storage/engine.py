@@ -69,6 +69,23 @@ class Database:
             connection.rollback()
 
     @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A transaction that only reads, all its statements on one and the same snapshot, however long they take together.
+
+        Raises:
+            DatabaseUnavailable: the database cannot answer.
+        """
+        with _translated(), self.engine.connect() as connection:
+            if self.is_sqlite:
+                connection.exec_driver_sql("BEGIN")
+            else:
+                connection.execution_options(isolation_level="REPEATABLE READ")
+                for timeout in ("statement_timeout", "idle_in_transaction_session_timeout"):
+                    connection.exec_driver_sql(f"SET LOCAL {timeout} = 0")
+            yield connection
+            connection.rollback()
+
+    @contextmanager
     def write(self, wait_s: float = LOCK_WAIT_S) -> Iterator[Connection]:
         """A transaction that writes; it commits when the block ends well. Nothing in the block may wait for anything
         else.

@@ -31,6 +31,16 @@ def renew(database: Database, worker_id: str) -> None:
         connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_={"renewed_at": now}))
 
 
+def ping(database: Database) -> None:
+    """Have the database answer.
+
+    Raises:
+        DatabaseUnavailable: it does not.
+    """
+    with database.read() as connection:
+        database.now(connection)
+
+
 def held_by(database: Database, worker_id: str) -> list[HeldCall]:
     """The calls that the ledger holds for this worker."""
     with database.read() as connection:

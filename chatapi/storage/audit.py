@@ -1,0 +1,211 @@
+"""The audit: the ledger's invariants (docs/INVARIANTS.md) as queries that find the rows which break them.
+
+Each check is one aggregating statement, so that a ledger of a million calls is audited inside the database; all of them see
+one snapshot. What breaks is counted whole, and the first rows of it are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import CTE, ColumnElement, Connection, Select, and_, case, func, literal, not_, null, or_, select, union_all
+
+from chatapi.domain.limits import Metric, Scope
+from chatapi.domain.windows import Window
+from chatapi.storage.audit_limits import broken_limits
+from chatapi.storage.counters import COLUMNS
+from chatapi.storage.ledger import Ledger
+from chatapi.storage.tables import Row, attempts, calls, counters, usage_days, workers
+
+MOST_ROWS = 20
+KEY = ("tenant_id", "scope", "scope_id", "window", "window_key")
+ROLLUP_KEY = ("tenant_id", "user_id", "model", "day")
+ROLLUP_FIGURES = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "cost")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What breaks one rule of an invariant: how many rows, and the first of them (column → value)."""
+
+    invariant: str
+    rule: str
+    count: int
+    rows: tuple[Row, ...]
+
+
+def audit(ledger: Ledger, renew_s: float) -> list[Finding]:
+    """Check I1 to I7 on one snapshot of a live database. Nothing found is an empty list.
+
+    Args:
+        ledger: the ledger, its default limits and the length of its leases.
+        renew_s: seconds between two renewals of a lease, and so between two sweeps of one worker.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    findings = []
+    with ledger.database.snapshot() as connection:
+        for invariant, rule, broken in _checks(connection, ledger, renew_s):
+            found = broken.subquery()
+            counted = select(found, func.count().over().label("breaking")).limit(MOST_ROWS)
+            rows = [dict(row) for row in connection.execute(counted).mappings()]
+            if rows:
+                findings.append(Finding(invariant, rule, rows[0]["breaking"], tuple(_shown(row) for row in rows)))
+    return findings
+
+
+def _checks(connection: Connection, ledger: Ledger, renew_s: float) -> Iterator[tuple[str, str, Select[Row]]]:
+    now = ledger.database.now(connection)
+    for metric in (Metric.REQUESTS, Metric.TOKENS):
+        for window in Window:
+            for scope in Scope:
+                rule = f"{metric} of one {scope} and {window} stay within the limit in force, but for what calls used above their holds"
+                yield "I1", rule, broken_limits(connection, ledger.defaults, now, (scope, metric, window))
+    yield "I2", "every counter is what its calls were charged and hold", _counters_unlike_calls()
+    yield "I3", "a call's state, times and charge agree", _calls_that_contradict_themselves()
+    yield "I3", "a call's first attempt ended as the call did", _attempts_unlike_calls()
+    yield "I4", "every call has its attempt, begun with the admission or later", _calls_without_attempt()
+    yield "I5", "a tenant's counters are the sum of its users'", _tenants_unlike_users()
+    yield "I6", "no held call outlives its worker's lease or its deadline by more than one sweep", _overdue(ledger, renew_s, connection)
+    yield "I7", "the roll-ups are the sum of the calls", _rollups_unlike_calls()
+
+
+def _shown(row: Row) -> Row:
+    return {name: value for name, value in row.items() if name != "breaking"}
+
+
+def _counters_unlike_calls() -> Select[Row]:
+    """Adds up what calls say and takes away what counters say: whatever is left over is wrong, on either side."""
+    days = _calls_by_day()
+    expected = [_expected(days, scope, window) for scope in Scope for window in Window]
+    said = select(*(counters.c[name] for name in KEY), *_signed(counters.c, 0), *_signed(counters.c, 1))
+    both = union_all(*expected, said).subquery()
+    sums = {name: func.sum(both.c[name]) for name in both.c.keys() if name not in KEY}
+    unlike = or_(*(sums[f"{name}_by_calls"] != sums[f"{name}_by_counter"] for name in COLUMNS))
+    figures = [figure.label(name) for name, figure in sums.items()]
+    return select(*(both.c[name] for name in KEY), *figures).group_by(*(both.c[name] for name in KEY)).having(unlike)
+
+
+def _signed(columns: object, counted: int) -> list[ColumnElement[int]]:
+    """The counters' figures under one of two names, and zeros under the other, so that both sides add up in one pass."""
+    source, suffix = (columns, "by_counter") if counted else (None, "by_calls")
+    return [(source[name] if source is not None else literal(0)).label(f"{name}_{suffix}") for name in COLUMNS]  # type: ignore[index]
+
+
+def _calls_by_day() -> CTE:
+    """One row for each user, access token and local day: the only pass over the calls."""
+    held = calls.c.state == "held"
+    charged = calls.c.state.in_(["settled", "expired"])
+    figures = {
+        "requests_used": case((and_(charged, calls.c.answered), 1), else_=0),
+        "requests_held": case((held, 1), else_=0),
+        "tokens_used": case((charged, calls.c.prompt_tokens + calls.c.completion_tokens), else_=0),
+        "tokens_held": case((held, calls.c.prompt_bound + calls.c.completion_granted), else_=0),
+        "cost_used": case((charged, calls.c.cost), else_=0),
+        "cost_held": case((held, calls.c.cost_bound), else_=0),
+    }
+    who = (calls.c.tenant_id, calls.c.user_id, calls.c.jti, calls.c.day)
+    return select(*who, *(func.sum(figures[name]).label(name) for name in COLUMNS)).group_by(*who).cte("calls_by_day")
+
+
+def _expected(days: CTE, scope: Scope, window: Window) -> Select[Row]:
+    scope_id = {Scope.ACCESS_TOKEN: days.c.jti, Scope.USER: days.c.user_id, Scope.TENANT: days.c.tenant_id}[scope]
+    key = days.c.day if window is Window.DAY else func.substr(days.c.day, 1, 7)
+    places = (
+        days.c.tenant_id,
+        literal(scope.value).label("scope"),
+        scope_id.label("scope_id"),
+        literal(window.value).label("window"),
+        key.label("window_key"),
+    )
+    by_calls = [days.c[name].label(f"{name}_by_calls") for name in COLUMNS]
+    return select(*places, *by_calls, *(literal(0).label(f"{name}_by_counter") for name in COLUMNS))
+
+
+def _calls_that_contradict_themselves() -> Select[Row]:
+    free = and_(not_(calls.c.answered), calls.c.prompt_tokens + calls.c.completion_tokens + calls.c.cost == 0)
+    open_ended = and_(calls.c.ended_at.is_(None))
+    at_hold = and_(
+        not_(calls.c.answered),
+        calls.c.prompt_tokens + calls.c.completion_tokens == calls.c.prompt_bound + calls.c.completion_granted,
+        calls.c.cost == calls.c.cost_bound,
+        calls.c.usage_source == "hold",
+    )
+    ended = and_(calls.c.ended_at.is_not(None), calls.c.ended.is_not(None), calls.c.ended_at >= calls.c.admitted_at)
+    right = or_(
+        and_(calls.c.state == "held", open_ended, calls.c.ended.is_(None), calls.c.expired_at.is_(None), free, calls.c.usage_source == "none"),
+        and_(calls.c.state == "expired", open_ended, calls.c.expired_at >= calls.c.admitted_at, at_hold),
+        and_(calls.c.state == "settled", ended),
+        and_(calls.c.state == "released", ended, free, calls.c.usage_source == "none"),
+    )
+    names = ("state", "answered", "usage_source", "prompt_tokens", "completion_tokens", "cost", "expired_at", "ended_at", "ended")
+    return select(calls.c.tenant_id, calls.c.id, *(calls.c[name] for name in names)).where(func.coalesce(not_(right), literal(True)))
+
+
+def _attempts_unlike_calls() -> Select[Row]:
+    under_way = and_(attempts.c.state == "sent", attempts.c.ended_at.is_(None))
+    right = or_(
+        and_(calls.c.state.in_(["held", "expired"]), under_way),
+        and_(calls.c.state == "settled", attempts.c.state.in_(["answered", "unknown"]), attempts.c.ended_at.is_not(None)),
+        and_(calls.c.state == "released", attempts.c.state == "refused", attempts.c.ended_at.is_not(None)),
+    )
+    return (
+        select(calls.c.tenant_id, calls.c.id, calls.c.state, attempts.c.state.label("attempt"), attempts.c.ended_at)
+        .join(attempts, and_(attempts.c.tenant_id == calls.c.tenant_id, attempts.c.call_id == calls.c.id))
+        .where(attempts.c.number == 1, not_(right))
+    )
+
+
+def _calls_without_attempt() -> Select[Row]:
+    first = and_(attempts.c.tenant_id == calls.c.tenant_id, attempts.c.call_id == calls.c.id, attempts.c.number == 1)
+    missing = or_(attempts.c.call_id.is_(None), attempts.c.started_at < calls.c.admitted_at)
+    names = (calls.c.tenant_id, calls.c.id, calls.c.state, calls.c.admitted_at, attempts.c.started_at)
+    return select(*names).select_from(calls.outerjoin(attempts, first)).where(missing)
+
+
+def _tenants_unlike_users() -> Select[Row]:
+    def total(scope: Scope, name: str) -> ColumnElement[int]:
+        return func.sum(case((counters.c.scope == scope.value, counters.c[name]), else_=0))
+
+    place = (counters.c.tenant_id, counters.c.window, counters.c.window_key)
+    figures = [total(scope, name).label(f"{name}_by_{scope}") for name in COLUMNS for scope in (Scope.TENANT, Scope.USER)]
+    unlike = or_(*(total(Scope.TENANT, name) != total(Scope.USER, name) for name in COLUMNS))
+    return select(*place, *figures).group_by(*place).having(unlike)
+
+
+def _overdue(ledger: Ledger, renew_s: float, connection: Connection) -> Select[Row]:
+    """A lease has run out after `lease_s`; then a sweeper may have to wait one lease itself, and looks every `renew_s`."""
+    now = ledger.database.now(connection)
+    sweep = timedelta(seconds=ledger.lease_s + 2 * renew_s)
+    lease = timedelta(seconds=ledger.lease_s)
+    late = or_(
+        workers.c.renewed_at <= now - lease - sweep,
+        and_(workers.c.id.is_(None), calls.c.admitted_at <= now - lease - sweep),
+        calls.c.deadline_at <= now - sweep,
+    )
+    return (
+        select(calls.c.tenant_id, calls.c.id, calls.c.worker_id, workers.c.renewed_at, calls.c.admitted_at, calls.c.deadline_at)
+        .select_from(calls.outerjoin(workers, workers.c.id == calls.c.worker_id))
+        .where(calls.c.state == "held", late)
+    )
+
+
+def _rollups_unlike_calls() -> Select[Row]:
+    by_calls = {name: calls.c.get(name, case((calls.c.answered, 1), else_=0)) for name in ROLLUP_FIGURES}
+    charged = select(
+        *(calls.c[name] for name in ROLLUP_KEY),
+        *(by_calls[name].label(f"{name}_by_calls") for name in ROLLUP_FIGURES),
+        *(literal(0).label(f"{name}_by_rollup") for name in ROLLUP_FIGURES),
+    ).where(calls.c.state.in_(["settled", "expired"]))
+    said = select(
+        *(usage_days.c[name] for name in ROLLUP_KEY),
+        *(literal(0) for name in ROLLUP_FIGURES),
+        *(usage_days.c[name] for name in ROLLUP_FIGURES),
+    )
+    both = union_all(charged, said).subquery()
+    key = [both.c[name] for name in ROLLUP_KEY]
+    sums = {name: func.sum(both.c[name]) for name in both.c.keys() if name not in ROLLUP_KEY}
+    unlike = or_(*(sums[f"{name}_by_calls"] != sums[f"{name}_by_rollup"] for name in ROLLUP_FIGURES))
+    return select(*key, *(figure.label(name) for name, figure in sums.items())).group_by(*key).having(unlike)
