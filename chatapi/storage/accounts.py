@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -14,7 +14,7 @@ from uuid_utils import uuid7
 from chatapi.domain.principals import AccessToken, Role, Status
 from chatapi.domain.windows import Zone
 from chatapi.storage.counters import insert_for
-from chatapi.storage.tables import Row, access_tokens, tenants, usernames, users
+from chatapi.storage.tables import Row, access_tokens, counters, tenants, usernames, users
 
 T = TypeVar("T")
 NAMES_AT_ONCE = 1000
@@ -82,18 +82,24 @@ def hold_tenant(connection: Connection, tenant_id: str) -> None:
     connection.execute(select(tenants.c.id).where(tenants.c.id == tenant_id).with_for_update(read=True))
 
 
-def insert_tenants(connection: Connection, names: Sequence[str], timezone: str, now: datetime) -> dict[str, str]:
-    """Make active tenants. Returns their ids by name; without those whose name another transaction has taken."""
-    if not names:
-        return {}
-    rows = [{"id": str(uuid7()), "name": name, "timezone": timezone, "created_at": now} for name in sorted(names)]
-    statement = insert_for(connection)(tenants).on_conflict_do_nothing().returning(tenants.c.id, tenants.c.name)
-    return {row.name: row.id for row in connection.execute(statement, rows)}
+def insert_tenants(connection: Connection, ids: Mapping[str, str], timezone: str, now: datetime) -> int:
+    """Make active tenants of these names and ids. Returns how many names were free: when not all, roll back."""
+    if not ids:
+        return 0
+    rows = [{"id": ids[name], "name": name, "timezone": timezone, "created_at": now} for name in sorted(ids)]
+    statement = insert_for(connection)(tenants).on_conflict_do_nothing().returning(tenants.c.id)
+    return len(connection.execute(statement, rows).all())
 
 
 def change_tenant(connection: Connection, tenant_id: str, **values: object) -> None:
     """Set columns of a tenant."""
     connection.execute(update(tenants).where(tenants.c.id == tenant_id).values(**values))
+
+
+def is_counted(connection: Connection, tenant_id: str) -> bool:
+    """Whether anything has ever been counted for a tenant."""
+    statement = select(counters.c.tenant_id).where(counters.c.tenant_id == tenant_id).limit(1)
+    return connection.execute(statement).first() is not None
 
 
 def find_user(connection: Connection, username: str, *, lock: bool = False) -> User | None:
@@ -122,7 +128,7 @@ def list_users(connection: Connection, tenant_id: str | None = None) -> list[Use
 
 
 def insert_users(connection: Connection, new: Sequence[NewUser], now: datetime) -> int:
-    """Make active users. Returns how many of their names were free: when not all were, the caller must roll back."""
+    """Make active users. Returns how many of their names were free: when not all, roll back."""
     if not new:
         return 0
     connection.execute(

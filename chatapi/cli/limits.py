@@ -1,0 +1,97 @@
+"""`chatapi limits`: set limits, and show which are in force."""
+
+from __future__ import annotations
+
+import click
+
+from chatapi.cli.context import with_runtime
+from chatapi.cli.output import EXIT_CODES, show
+from chatapi.domain.effective_limits import EffectiveLimit, LimitSetting, Unset, read_limit
+from chatapi.domain.limits import Metric, Scope
+from chatapi.domain.windows import Window
+from chatapi.errors import InvalidInput
+from chatapi.logic import limits as logic
+from chatapi.logic.limits import LimitTarget
+from chatapi.logic.runtime import Runtime
+
+
+class LimitValue(click.ParamType[LimitSetting]):
+    """A number, `unlimited` or `inherit`."""
+
+    name = "value"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> LimitSetting:
+        """Read it, or say what would be right."""
+        if isinstance(value, int | Unset):
+            return value
+        try:
+            return read_limit(str(value))
+        except ValueError:
+            self.fail("must be a whole number from 0 to 10^15, or unlimited, or inherit", param, ctx)
+
+
+@click.group(epilog=EXIT_CODES)
+def limits() -> None:
+    """Set limits, and show which are in force."""
+
+
+@limits.command("set", epilog=EXIT_CODES)
+@click.argument("value", type=LimitValue())
+@click.option("--user", help="For this user.")
+@click.option("--each-user-of", metavar="TENANT", help="For every user of this tenant that has no limit of its own.")
+@click.option("--tenant", help="For this tenant as a whole, all its users together.")
+@click.option("--metric", type=click.Choice(["requests", "tokens"]), default="requests", show_default=True)
+@click.option("--window", type=click.Choice(["day", "month"]), default="day", show_default=True)
+@with_runtime
+def set_limit(
+    runtime: Runtime,
+    value: LimitSetting,
+    *,
+    user: str | None,
+    each_user_of: str | None,
+    tenant: str | None,
+    metric: str,
+    window: str,
+) -> None:
+    """Limit a user, each user of a tenant, or a tenant to VALUE requests or tokens a day or month.
+
+    VALUE is a number (0: nothing at all), "unlimited", or "inherit" to remove what was set: a user then has its
+    tenant's limit for each user, or else the installation's. It holds from the next call on.
+    """
+    target = LimitTarget.of(user=user, each_user_of=each_user_of, tenant=tenant)
+    logic.set_limit(runtime, target, Metric(metric), Window(window), value)
+    click.echo(f"{metric} per {window} of {target.scope.replace('_', ' ')} {target.name}: {value}", err=True)
+
+
+@limits.command("show", epilog=EXIT_CODES)
+@click.option("--user", help="Of this user: all that its calls must keep.")
+@click.option("--tenant", help="Of this tenant, and of its users that have none of their own.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON list; value null is unlimited.")
+@with_runtime
+def show_limits(runtime: Runtime, user: str | None, tenant: str | None, as_json: bool) -> None:
+    """Show the limits in force and where each comes from; without a name, those of every user.
+
+    Sources: "own" was set for exactly this user or tenant, "each_user" for each user of the tenant, "default" is the
+    installation's (CHATAPI_DAILY_REQUESTS, CHATAPI_DAILY_TOKENS). What is not listed is unlimited.
+    """
+    if user is not None and tenant is not None:
+        raise InvalidInput("Name a user or a tenant, not both.")
+    if user is not None:
+        found = logic.user_limits(runtime, user)
+    else:
+        found = logic.tenant_limits(runtime, tenant) if tenant is not None else logic.default_limits(runtime)
+    order = {scope: position for position, scope in enumerate(Scope)}
+    rows = [_row(limit) for limit in sorted(found, key=lambda limit: (order[limit.scope], limit.metric, limit.window))]
+    if not as_json:
+        rows = [{**row, "value": "unlimited" if row["value"] is None else row["value"]} for row in rows]
+    show(rows, ("scope", "metric", "window", "value", "source"), as_json=as_json)
+
+
+def _row(limit: EffectiveLimit) -> dict[str, object]:
+    return {
+        "scope": limit.scope.value,
+        "metric": limit.metric.value,
+        "window": limit.window.value,
+        "value": limit.value,
+        "source": limit.source.value,
+    }
