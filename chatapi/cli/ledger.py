@@ -33,8 +33,8 @@ def usage(
 ) -> None:
     """Show what users were charged, by tenant, day, user and model.
 
-    Requests are answered calls. Calls are not priced yet: with --json cost_nanodollars is null, which says that the cost is
-    unknown, not that there was none.
+    Requests are answered calls. Calls are not priced yet: with --json cost_nanodollars is null, which says that the
+    cost is unknown, not that there was none.
     """
     days = (day.date().isoformat() if day else None for day in (first, last))
     rows = reporting.report(runtime, reporting.UsageFilter(tenant, user, *days))

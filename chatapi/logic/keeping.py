@@ -99,7 +99,7 @@ def sweep_in_batches(runtime: Runtime) -> Iterator[int]:
 
 
 def await_renewals(runtime: Runtime) -> Iterator[float]:
-    """Wait until the database has answered for one lease time without a break. Yields the seconds that are left, now and then.
+    """Wait until the database has answered for one lease time without a break. Yields now and then the seconds left.
 
     Nobody may sweep before that: in an outage every lease looks dead, also those of the living.
     """

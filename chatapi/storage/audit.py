@@ -1,23 +1,41 @@
 """The audit: the ledger's invariants (docs/INVARIANTS.md) as queries that find the rows which break them.
 
-Each check is one aggregating statement, so that a ledger of a million calls is audited inside the database; all of them see
-one snapshot. What breaks is counted whole, and the first rows of it are shown.
+Each check is one aggregating statement, so that a ledger of a million calls is audited inside the database; all of them
+see one snapshot. What breaks is counted whole, and the first rows of it are shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import lru_cache
+from itertools import product
 
-from sqlalchemy import CTE, ColumnElement, Connection, Select, and_, case, func, literal, not_, null, or_, select, union_all
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    union_all,
+)
 
 from chatapi.domain.limits import Metric, Scope
 from chatapi.domain.windows import Window
-from chatapi.storage.audit_limits import broken_limits
+from chatapi.storage.audit_limits import broken_limits, open_windows, open_zones
 from chatapi.storage.counters import COLUMNS
 from chatapi.storage.ledger import Ledger
-from chatapi.storage.tables import Row, attempts, calls, counters, usage_days, workers
+from chatapi.storage.tables import Row, UtcDateTime, attempts, calls, counters, usage_days, workers
+
+Check = tuple[str, str, Select[Row], Row]  # of which invariant, its rule, what breaks it, parameters
 
 MOST_ROWS = 20
 KEY = ("tenant_id", "scope", "scope_id", "window", "window_key")
@@ -47,51 +65,60 @@ def audit(ledger: Ledger, renew_s: float) -> list[Finding]:
     """
     findings = []
     with ledger.database.snapshot() as connection:
-        for invariant, rule, broken in _checks(connection, ledger, renew_s):
-            found = broken.subquery()
-            counted = select(found, func.count().over().label("breaking")).limit(MOST_ROWS)
-            rows = [dict(row) for row in connection.execute(counted).mappings()]
+        for invariant, rule, broken, parameters in _checks(connection, ledger, renew_s):
+            rows = [dict(row) for row in connection.execute(broken, parameters).mappings()]
             if rows:
-                findings.append(Finding(invariant, rule, rows[0]["breaking"], tuple(_shown(row) for row in rows)))
+                findings.append(Finding(invariant, rule, rows[0].pop("breaking"), tuple(_shown(row) for row in rows)))
     return findings
 
 
-def _checks(connection: Connection, ledger: Ledger, renew_s: float) -> Iterator[tuple[str, str, Select[Row]]]:
+def _checks(connection: Connection, ledger: Ledger, renew_s: float) -> Iterator[Check]:
     now = ledger.database.now(connection)
-    for metric in (Metric.REQUESTS, Metric.TOKENS):
-        for window in Window:
-            for scope in Scope:
-                rule = f"{metric} of one {scope} and {window} stay within the limit in force, but for what calls used above their holds"
-                yield "I1", rule, broken_limits(connection, ledger.defaults, now, (scope, metric, window))
-    yield "I2", "every counter is what its calls were charged and hold", _counters_unlike_calls()
-    yield "I3", "a call's state, times and charge agree", _calls_that_contradict_themselves()
-    yield "I3", "a call's first attempt ended as the call did", _attempts_unlike_calls()
-    yield "I4", "every call has its attempt, begun with the admission or later", _calls_without_attempt()
-    yield "I5", "a tenant's counters are the sum of its users'", _tenants_unlike_users()
-    yield "I6", "no held call outlives its worker's lease or its deadline by more than one sweep", _overdue(ledger, renew_s, connection)
-    yield "I7", "the roll-ups are the sum of the calls", _rollups_unlike_calls()
+    zones = open_zones(connection, now)
+    for place in product(Scope, (Metric.REQUESTS, Metric.TOKENS), Window) if zones else ():
+        scope, metric, window = place
+        rule = f"{metric} of a {scope} and {window} stay within the limit, but for what calls used beyond their holds"
+        yield "I1", rule, _first(broken_limits, zones, place), open_windows(zones, place, ledger.defaults, now)
+    yield "I2", "every counter is what its calls were charged and hold", _first(_counters_unlike_calls), {}
+    yield "I3", "a call's state, times and charge agree", _first(_calls_that_contradict_themselves), {}
+    yield "I3", "a call's first attempt ended as the call did", _first(_attempts_unlike_calls), {}
+    yield "I4", "every call has its attempt, begun with the admission or later", _first(_calls_without_attempt), {}
+    yield "I5", "a tenant's counters are the sum of its users'", _first(_tenants_unlike_users), {}
+    yield (
+        "I6",
+        "no held call outlives its worker's lease or its deadline by more than one sweep",
+        _first(_overdue),
+        _sweep_times(ledger, renew_s, now),
+    )
+    yield "I7", "the roll-ups are the sum of the calls", _first(_rollups_unlike_calls), {}
+
+
+@lru_cache(maxsize=64)
+def _first(broken: Callable[..., Select[Row]], *arguments: object) -> Select[Row]:
+    """The statement that gives the first of the rows, each with the number of them all."""
+    found = broken(*arguments).subquery()
+    return select(found, func.count().over().label("breaking")).limit(MOST_ROWS)
 
 
 def _shown(row: Row) -> Row:
-    return {name: value for name, value in row.items() if name != "breaking"}
+    row.pop("breaking", None)
+    return row
 
 
 def _counters_unlike_calls() -> Select[Row]:
     """Adds up what calls say and takes away what counters say: whatever is left over is wrong, on either side."""
     days = _calls_by_day()
     expected = [_expected(days, scope, window) for scope in Scope for window in Window]
-    said = select(*(counters.c[name] for name in KEY), *_signed(counters.c, 0), *_signed(counters.c, 1))
+    said = select(*(counters.c[name] for name in KEY), *_zeros("by_calls"), *(counters.c[name] for name in COLUMNS))
     both = union_all(*expected, said).subquery()
-    sums = {name: func.sum(both.c[name]) for name in both.c.keys() if name not in KEY}
+    sums = {column.name: func.sum(column) for column in both.c if column.name not in KEY}
     unlike = or_(*(sums[f"{name}_by_calls"] != sums[f"{name}_by_counter"] for name in COLUMNS))
     figures = [figure.label(name) for name, figure in sums.items()]
     return select(*(both.c[name] for name in KEY), *figures).group_by(*(both.c[name] for name in KEY)).having(unlike)
 
 
-def _signed(columns: object, counted: int) -> list[ColumnElement[int]]:
-    """The counters' figures under one of two names, and zeros under the other, so that both sides add up in one pass."""
-    source, suffix = (columns, "by_counter") if counted else (None, "by_calls")
-    return [(source[name] if source is not None else literal(0)).label(f"{name}_{suffix}") for name in COLUMNS]  # type: ignore[index]
+def _zeros(side: str) -> list[ColumnElement[int]]:
+    return [literal(0).label(f"{name}_{side}") for name in COLUMNS]
 
 
 def _calls_by_day() -> CTE:
@@ -121,7 +148,7 @@ def _expected(days: CTE, scope: Scope, window: Window) -> Select[Row]:
         key.label("window_key"),
     )
     by_calls = [days.c[name].label(f"{name}_by_calls") for name in COLUMNS]
-    return select(*places, *by_calls, *(literal(0).label(f"{name}_by_counter") for name in COLUMNS))
+    return select(*places, *by_calls, *_zeros("by_counter"))
 
 
 def _calls_that_contradict_themselves() -> Select[Row]:
@@ -135,20 +162,41 @@ def _calls_that_contradict_themselves() -> Select[Row]:
     )
     ended = and_(calls.c.ended_at.is_not(None), calls.c.ended.is_not(None), calls.c.ended_at >= calls.c.admitted_at)
     right = or_(
-        and_(calls.c.state == "held", open_ended, calls.c.ended.is_(None), calls.c.expired_at.is_(None), free, calls.c.usage_source == "none"),
+        and_(
+            calls.c.state == "held",
+            open_ended,
+            calls.c.ended.is_(None),
+            calls.c.expired_at.is_(None),
+            free,
+            calls.c.usage_source == "none",
+        ),
         and_(calls.c.state == "expired", open_ended, calls.c.expired_at >= calls.c.admitted_at, at_hold),
         and_(calls.c.state == "settled", ended),
         and_(calls.c.state == "released", ended, free, calls.c.usage_source == "none"),
     )
-    names = ("state", "answered", "usage_source", "prompt_tokens", "completion_tokens", "cost", "expired_at", "ended_at", "ended")
-    return select(calls.c.tenant_id, calls.c.id, *(calls.c[name] for name in names)).where(func.coalesce(not_(right), literal(True)))
+    names = (
+        "state",
+        "answered",
+        "usage_source",
+        "prompt_tokens",
+        "completion_tokens",
+        "cost",
+        "expired_at",
+        "ended_at",
+        "ended",
+    )
+    return select(calls.c.tenant_id, calls.c.id, *(calls.c[name] for name in names)).where(
+        func.coalesce(not_(right), literal(True))
+    )
 
 
 def _attempts_unlike_calls() -> Select[Row]:
     under_way = and_(attempts.c.state == "sent", attempts.c.ended_at.is_(None))
     right = or_(
         and_(calls.c.state.in_(["held", "expired"]), under_way),
-        and_(calls.c.state == "settled", attempts.c.state.in_(["answered", "unknown"]), attempts.c.ended_at.is_not(None)),
+        and_(
+            calls.c.state == "settled", attempts.c.state.in_(["answered", "unknown"]), attempts.c.ended_at.is_not(None)
+        ),
         and_(calls.c.state == "released", attempts.c.state == "refused", attempts.c.ended_at.is_not(None)),
     )
     return (
@@ -170,23 +218,35 @@ def _tenants_unlike_users() -> Select[Row]:
         return func.sum(case((counters.c.scope == scope.value, counters.c[name]), else_=0))
 
     place = (counters.c.tenant_id, counters.c.window, counters.c.window_key)
-    figures = [total(scope, name).label(f"{name}_by_{scope}") for name in COLUMNS for scope in (Scope.TENANT, Scope.USER)]
+    figures = [
+        total(scope, name).label(f"{name}_by_{scope}") for name in COLUMNS for scope in (Scope.TENANT, Scope.USER)
+    ]
     unlike = or_(*(total(Scope.TENANT, name) != total(Scope.USER, name) for name in COLUMNS))
     return select(*place, *figures).group_by(*place).having(unlike)
 
 
-def _overdue(ledger: Ledger, renew_s: float, connection: Connection) -> Select[Row]:
-    """A lease has run out after `lease_s`; then a sweeper may have to wait one lease itself, and looks every `renew_s`."""
-    now = ledger.database.now(connection)
+def _sweep_times(ledger: Ledger, renew_s: float, now: datetime) -> Row:
+    """A sweeper may have to wait for one lease time itself; it looks every `renew_s`, or two when it is slow."""
     sweep = timedelta(seconds=ledger.lease_s + 2 * renew_s)
-    lease = timedelta(seconds=ledger.lease_s)
+    return {"dead_since": now - timedelta(seconds=ledger.lease_s) - sweep, "over_since": now - sweep}
+
+
+def _overdue() -> Select[Row]:
+    dead_since, over_since = bindparam("dead_since", type_=UtcDateTime()), bindparam("over_since", type_=UtcDateTime())
     late = or_(
-        workers.c.renewed_at <= now - lease - sweep,
-        and_(workers.c.id.is_(None), calls.c.admitted_at <= now - lease - sweep),
-        calls.c.deadline_at <= now - sweep,
+        workers.c.renewed_at <= dead_since,
+        and_(workers.c.id.is_(None), calls.c.admitted_at <= dead_since),
+        calls.c.deadline_at <= over_since,
     )
     return (
-        select(calls.c.tenant_id, calls.c.id, calls.c.worker_id, workers.c.renewed_at, calls.c.admitted_at, calls.c.deadline_at)
+        select(
+            calls.c.tenant_id,
+            calls.c.id,
+            calls.c.worker_id,
+            workers.c.renewed_at,
+            calls.c.admitted_at,
+            calls.c.deadline_at,
+        )
         .select_from(calls.outerjoin(workers, workers.c.id == calls.c.worker_id))
         .where(calls.c.state == "held", late)
     )
@@ -206,6 +266,6 @@ def _rollups_unlike_calls() -> Select[Row]:
     )
     both = union_all(charged, said).subquery()
     key = [both.c[name] for name in ROLLUP_KEY]
-    sums = {name: func.sum(both.c[name]) for name in both.c.keys() if name not in ROLLUP_KEY}
+    sums = {column.name: func.sum(column) for column in both.c if column.name not in ROLLUP_KEY}
     unlike = or_(*(sums[f"{name}_by_calls"] != sums[f"{name}_by_rollup"] for name in ROLLUP_FIGURES))
     return select(*key, *(figure.label(name) for name, figure in sums.items())).group_by(*key).having(unlike)

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, date, datetime, time
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import CTE, ColumnElement, Connection, Select, and_, case, func, literal, null, or_, select, union_all
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal,
+    or_,
+    select,
+)
 
 from chatapi.domain.effective_limits import Defaults
 from chatapi.domain.limits import Metric, Scope
@@ -16,56 +30,71 @@ from chatapi.storage.tables import Row, UtcDateTime, calls, counters, limits, te
 Place = tuple[Scope, Metric, Window]
 
 
-def broken_limits(connection: Connection, defaults: Defaults, now: datetime, place: Place) -> Select[Row]:
+def open_zones(connection: Connection, now: datetime) -> tuple[str, ...]:
+    """The time zones in which tenants live at `now`."""
+    return tuple(sorted(connection.execute(select(_zone()).distinct(), {"now": now}).scalars()))
+
+
+def open_windows(zones: tuple[str, ...], place: Place, defaults: Defaults, now: datetime) -> Row:
+    """The parameters of `broken_limits`: the default, and for each zone the open window's key and beginning."""
+    scope, metric, window = place
+    parameters: Row = {"now": now, "default": defaults.get((metric, window)) if scope is Scope.USER else None}
+    for position, zone in enumerate(zones):
+        parameters[f"key_{position}"], parameters[f"opened_at_{position}"] = _opened(zone, now, window)
+    return parameters
+
+
+def broken_limits(zones: tuple[str, ...], place: Place) -> Select[Row]:
     """The counters of open windows with `used + held` above the limit and above what calls used beyond their holds.
 
     The limit in force is chosen as `domain/effective_limits` has it: the scope's own, for a user else its tenant's
-    `each_user`, else the default. One that was set since the window opened proves nothing about earlier admissions and is
-    skipped. A default, or a limit that was withdrawn, carries no date.
+    `each_user`, else the default. One that was set since the window opened proves nothing about earlier admissions and
+    is skipped. A default, or a limit that was withdrawn, carries no date.
     """
     scope, metric, window = place
-    open_windows = _open_windows(connection, now, window)
+    opened = _open_windows(zones)
     own, each = limits.alias("own"), limits.alias("each")
-    value = case((own.c.tenant_id.is_not(None), own.c.value), else_=null())
-    changed_at: ColumnElement[datetime | None] = own.c.changed_at
-    if scope is Scope.USER:
-        default = defaults.get((metric, window))
-        inherited = (each.c.tenant_id.is_not(None), each.c.value)
-        value = case((own.c.tenant_id.is_not(None), own.c.value), inherited, else_=null() if default is None else literal(default))
-        changed_at = func.coalesce(own.c.changed_at, each.c.changed_at, type_=UtcDateTime())
+    default = bindparam("default", type_=BigInteger())
+    value = case(
+        (own.c.tenant_id.is_not(None), own.c.value), (each.c.tenant_id.is_not(None), each.c.value), else_=default
+    )
+    changed_at = func.coalesce(own.c.changed_at, each.c.changed_at, type_=UtcDateTime())
     used, held = counters.c[f"{metric}_used"], counters.c[f"{metric}_held"]
+    inherited = "each_user" if scope is Scope.USER else "nobody inherits"
+    here = and_(opened.c.tenant_id == counters.c.tenant_id, opened.c.key == counters.c.window_key)
     source = (
-        counters.join(open_windows, and_(open_windows.c.tenant_id == counters.c.tenant_id, open_windows.c.key == counters.c.window_key))
-        .outerjoin(own, _limit_row(own.c, scope.value, counters.c.scope_id, place))
-        .outerjoin(each, _limit_row(each.c, "each_user", counters.c.tenant_id, place))
+        counters.join(opened, here)
+        .outerjoin(own, _limit_row(own, scope.value, counters.c.scope_id, place))
+        .outerjoin(each, _limit_row(each, inherited, counters.c.tenant_id, place))
     )
     return (
         select(counters.c.tenant_id, counters.c.scope, counters.c.scope_id, counters.c.window, counters.c.window_key)
-        .add_columns(literal(metric.value).label("metric"), value.label("limit"), used.label("used"), held.label("held"))
+        .add_columns(
+            literal(metric.value).label("metric"), value.label("limit"), used.label("used"), held.label("held")
+        )
         .select_from(source)
         .where(counters.c.scope == scope.value, counters.c.window == window.value, used + held > value)
-        .where(or_(changed_at.is_(None), changed_at <= open_windows.c.opened_at))
+        .where(or_(changed_at.is_(None), changed_at <= opened.c.opened_at))
         .where(used + held > value + _overshoot(scope, metric, window))
     )
 
 
-def _limit_row(row: Iterable[object], scope: str, scope_id: ColumnElement[str], place: Place) -> ColumnElement[bool]:
+def _limit_row(row: FromClause, scope: str, scope_id: ColumnElement[str], place: Place) -> ColumnElement[bool]:
     _, metric, window = place
-    columns = row
     return and_(
-        columns.tenant_id == counters.c.tenant_id,  # type: ignore[attr-defined]
-        columns.scope == scope,  # type: ignore[attr-defined]
-        columns.scope_id == scope_id,  # type: ignore[attr-defined]
-        columns.metric == metric.value,  # type: ignore[attr-defined]
-        columns.window == window.value,  # type: ignore[attr-defined]
+        row.c.tenant_id == counters.c.tenant_id,
+        row.c.scope == scope,
+        row.c.scope_id == scope_id,
+        row.c.metric == metric.value,
+        row.c.window == window.value,
     )
 
 
 def _overshoot(scope: Scope, metric: Metric, window: Window) -> ColumnElement[int]:
     """What the calls of a counter used beyond their holds.
 
-    Truth that came after the hold had left the counters is such a use: of an expired call the request, which expiry does
-    not count; of a call whose row was lost and written again (it expired at the instant at which it ended) all of it.
+    Truth that came after the hold had left the counters is such a use: of an expired call the request, which expiry
+    does not count; of a call whose row was lost and written again (it expired at the instant at which it ended) all.
     """
     late = calls.c.expired_at.is_not(None)
     lost = and_(late, calls.c.expired_at == calls.c.ended_at)
@@ -81,23 +110,27 @@ def _overshoot(scope: Scope, metric: Metric, window: Window) -> ColumnElement[in
     return select(func.coalesce(func.sum(beyond), 0)).where(*here).correlate(counters).scalar_subquery()
 
 
-def _open_windows(connection: Connection, now: datetime, window: Window) -> CTE:
+def _zone() -> ColumnElement[str]:
+    """The time zone in force, as `domain/windows.Zone` has it."""
+    return case(
+        (tenants.c.next_timezone_from <= bindparam("now", type_=UtcDateTime()), tenants.c.next_timezone),
+        else_=tenants.c.timezone,
+    )
+
+
+def _open_windows(zones: tuple[str, ...]) -> CTE:
     """For each tenant the key of its open window and the instant (UTC) at which that opened."""
-    zone = case((tenants.c.next_timezone_from <= now, tenants.c.next_timezone), else_=tenants.c.timezone)
-    opened = [_opened(str(name), now, window) for name in connection.execute(select(zone).distinct()).scalars()]
-    rows = [
-        select(tenants.c.id.label("tenant_id"), literal(key).label("key"), literal(opened_at, UtcDateTime()).label("opened_at")).where(
-            zone == name
-        )
-        for name, key, opened_at in opened
-    ]
-    nothing = select(tenants.c.id.label("tenant_id"), tenants.c.name.label("key"), tenants.c.created_at.label("opened_at")).where(literal(False))
-    return union_all(nothing, *rows).cte(f"open_{window}s")
+    key = case({zone: bindparam(f"key_{position}", type_=Text()) for position, zone in enumerate(zones)}, value=_zone())
+    opened_at = case(
+        {zone: bindparam(f"opened_at_{position}", type_=UtcDateTime()) for position, zone in enumerate(zones)},
+        value=_zone(),
+    )
+    return select(tenants.c.id.label("tenant_id"), key.label("key"), opened_at.label("opened_at")).cte("open_windows")
 
 
-def _opened(name: str, now: datetime, window: Window) -> tuple[str, str, datetime]:
+def _opened(name: str, now: datetime, window: Window) -> tuple[str, datetime]:
     zone = ZoneInfo(name)
     day = local_day(now, zone)
     first = date.fromisoformat(day)
     first = first if window is Window.DAY else first.replace(day=1)
-    return name, window_key(window, day), datetime.combine(first, time(), tzinfo=zone).astimezone(UTC)
+    return window_key(window, day), datetime.combine(first, time(), tzinfo=zone).astimezone(UTC)

@@ -70,7 +70,7 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
-        """A transaction that only reads, all its statements on one and the same snapshot, however long they take together.
+        """A transaction that only reads, all its statements on one and the same snapshot, however long they take.
 
         Raises:
             DatabaseUnavailable: the database cannot answer.
