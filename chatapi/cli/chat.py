@@ -83,7 +83,8 @@ def _write_answer(client: Client, text: str, messages: list[dict[str, Any]], set
         try:
             for piece in pieces:
                 last = piece
-                click.echo(CONTROL.sub("", piece) if shown else piece, nl=False)
+                sys.stdout.write(CONTROL.sub("", piece) if shown else piece)  # click.echo would change what a pipe gets
+                sys.stdout.flush()
         finally:
             if last and not last.endswith("\n"):
                 click.echo()
