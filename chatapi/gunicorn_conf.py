@@ -1,4 +1,8 @@
-"""gunicorn's configuration, in one place: `chatapi serve` starts gunicorn with it."""
+"""gunicorn's configuration, in one place: `chatapi serve` starts gunicorn with it.
+
+The master reads this before gevent has patched the standard library, and the workers are its forks: so the service
+itself is imported in the workers' hooks only.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,6 @@ import signal
 import time
 from typing import Any
 
-from chatapi.app import runtime_of, start_keeping
-from chatapi.logic.keeping import drain
 from chatapi.settings import load_settings
 
 DRAIN_LEAD_S = 3.0  # before the hard end, so that what is ended then is still settled
@@ -40,6 +42,8 @@ def post_worker_init(worker: Any) -> None:
     """Begin the worker's background work, and watch for the end."""
     import gevent
 
+    from chatapi.app import runtime_of, start_keeping
+
     app = worker.wsgi
     worker.keeper = start_keeping(app)
     gevent.spawn(_drain_before_the_end, worker, runtime_of(app))
@@ -47,12 +51,17 @@ def post_worker_init(worker: Any) -> None:
 
 def worker_int(worker: Any) -> None:
     """SIGINT or SIGQUIT: no time to finish, so end and settle what is running now."""
+    from chatapi.app import runtime_of
+    from chatapi.logic.keeping import drain
+
     if hasattr(worker, "keeper"):
         drain(runtime_of(worker.wsgi), DRAIN_PATIENCE_S)
 
 
 def worker_exit(_server: Any, worker: Any) -> None:
     """The worker is done."""
+    from chatapi.app import runtime_of
+
     if hasattr(worker, "keeper"):
         worker.keeper.stop()
         runtime_of(worker.wsgi).database.close()
@@ -60,6 +69,8 @@ def worker_exit(_server: Any, worker: Any) -> None:
 
 def _drain_before_the_end(worker: Any, runtime: Any) -> None:
     """After SIGTERM calls may finish; shortly before gunicorn would kill what is left, end and settle it."""
+    from chatapi.logic.keeping import drain
+
     while worker.alive:
         time.sleep(0.1)
     end_at = time.monotonic() + settings.graceful_timeout_s - DRAIN_LEAD_S
