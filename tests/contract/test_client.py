@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from chatapi.client import Client
 
+from chatapi.client import Client
 from tests.support.faults import FaultyUpstream, reply_to
 from tests.support.gateway import Gateway
 from tests.support.http import Http
@@ -117,7 +117,7 @@ def test_a_revoked_access_token_is_exchanged_anew(gateway: Gateway) -> None:
     client = Client(gateway.base_url, user.name, PASSWORD)
     assert client.ask("hello") == reply_to("hello")
     # The same password again: the access token ends, the credentials stay good.
-    gateway.cli("users", "set-password", user.name, stdin=f"{PASSWORD}\n{PASSWORD}\n")
+    gateway.cli("users", "set-password", user.name, "--password-stdin", stdin=f"{PASSWORD}\n")
     assert client.ask("hello") == reply_to("hello")
     assert "".join(client.chat("hello")) == reply_to("hello")
 

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.faults import FaultyUpstream
+from tests.support.faults import FaultyUpstream, reply_to
 from tests.support.gateway import Gateway, MakeGateway
 from tests.support.postgres import FreshDatabase
 from tests.support.postgres import sqlite_url as url_of_file
 from tests.support.processes import PROJECT_ROOT, clean_environment
 from tests.support.routes import API, LIMIT_REACHED, NO_SUCH_TOKEN, refused_envelope
+from tests.support.terminal import Terminal
 from tests.support.users import CHEAP_HASH, PASSWORD
 
 COMMANDS = [
@@ -55,7 +56,8 @@ def test_usage_is_a_list_of_rows_per_user_model_and_day(gateway: Gateway) -> Non
     assert row["requests"] == 3
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", row["day"])
     assert row["total_tokens"] == row["prompt_tokens"] + row["completion_tokens"] > 0
-    assert all(isinstance(row[name], int) for name in USAGE_KEYS - {"tenant", "user", "model", "day"})
+    assert all(isinstance(row[name], int) for name in ("requests", "prompt_tokens", "completion_tokens"))
+    assert row["cost_nanodollars"] is None or isinstance(row["cost_nanodollars"], int)
 
 
 def test_usage_of_an_unused_installation_is_an_empty_list(
@@ -76,23 +78,23 @@ def test_sweep_and_audit_end_well_on_a_living_installation(gateway: Gateway) -> 
 
 
 def test_users_that_were_added_are_listed_and_can_log_in(gateway: Gateway, marker: str) -> None:
-    gateway.cli("users", "add", marker, stdin=f"{PASSWORD}\n{PASSWORD}\n")
+    gateway.cli("users", "add", marker, "--password-stdin", stdin=f"{PASSWORD}\n")
     assert marker in gateway.cli("users", "list")
     assert gateway.exchange(marker).status_code == 201
 
 
 def test_a_username_is_unique_in_the_installation(gateway: Gateway, marker: str) -> None:
-    gateway.cli("users", "add", marker, stdin=f"{PASSWORD}\n{PASSWORD}\n")
+    gateway.cli("users", "add", marker, "--password-stdin", stdin=f"{PASSWORD}\n")
     for more in ((), ("--tenant", f"{marker}-tenant")):
-        again = gateway.run("users", "add", marker, *more, stdin="another\nanother\n")
+        again = gateway.run("users", "add", marker, *more, "--password-stdin", stdin="another\n")
         assert again.returncode != 0
         assert "Traceback" not in again.stderr
     assert gateway.exchange(marker).status_code == 201
 
 
-@pytest.mark.parametrize("command", [("disable",), ("set-password",)], ids=" ".join)
+@pytest.mark.parametrize("command", [("disable",), ("set-password", "--password-stdin")], ids=" ".join)
 def test_a_command_about_an_unknown_user_fails_and_says_so(gateway: Gateway, command: tuple[str, ...]) -> None:
-    done = gateway.run("users", *command, "nobody-of-this-name", stdin="secret\nsecret\n")
+    done = gateway.run("users", *command, "nobody-of-this-name", stdin="secret\n")
     assert done.returncode != 0
     assert "nobody-of-this-name" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -114,12 +116,12 @@ def test_disabling_a_user_shows_in_the_list_and_ends_its_access_token_at_once(ga
 def test_a_limit_that_was_set_is_shown_and_holds_from_the_next_question(gateway: Gateway) -> None:
     user = gateway.users.take()
     token = gateway.token(user)
-    gateway.cli("limits", "set", "--user", user.name, "requests", "day", "2")
+    gateway.cli("limits", "set", "--user", user.name, "2")
     assert re.search(r"\b2\b", gateway.cli("limits", "show", "--user", user.name))
     answers = [API.ask(gateway, "hello", token) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
     assert refused_envelope(answers[-1]) == LIMIT_REACHED
-    gateway.cli("limits", "set", "--user", user.name, "requests", "day", "3")
+    gateway.cli("limits", "set", "--user", user.name, "3")
     assert [API.ask(gateway, "hello", token).status_code for _ in range(2)] == [200, 429]
 
 
@@ -128,7 +130,7 @@ def test_a_limit_of_a_tenant_binds_its_users_together(gateway: Gateway, users_cs
     rows = "".join(f'{marker}-{number},"{CHEAP_HASH}",{marker}\n' for number in range(2))
     users_csv.write_text("username,password_hash,tenant\n" + rows)
     gateway.cli("users", "import", str(users_csv))
-    gateway.cli("limits", "set", "--tenant", marker, "requests", "day", "3")
+    gateway.cli("limits", "set", "--tenant", marker, "3")
     tokens = [gateway.exchange(f"{marker}-{number}").json()["message"]["token"] for number in range(2)]
     statuses = [API.ask(gateway, "hello", token).status_code for token in tokens * 2]
     assert statuses == [200, 200, 200, 429]
@@ -161,13 +163,26 @@ def test_a_command_on_a_database_that_was_not_migrated_says_what_to_do(
     assert "Traceback" not in done.stderr
 
 
-def test_chat_in_a_terminal_has_many_turns(gateway: Gateway, faults: FaultyUpstream, marker: str) -> None:
+def test_chat_answers_a_question_from_a_pipe(gateway: Gateway, marker: str) -> None:
     user = gateway.users.take("many")
     said = gateway.cli(
         "chat", "--url", gateway.base_url, "--username", user.name,
-        environment={"CHATAPI_PASSWORD": PASSWORD}, stdin=f"{marker}-one\n{marker}-two\n",
+        environment={"CHATAPI_PASSWORD": PASSWORD}, stdin=marker,
     )  # fmt: skip
+    assert said.strip() == reply_to(marker)
+
+
+def test_chat_in_a_terminal_has_many_turns(gateway: Gateway, faults: FaultyUpstream, marker: str) -> None:
+    user = gateway.users.take("many")
+    arguments = ("chat", "--url", gateway.base_url, "--username", user.name)
+    with Terminal(gateway, *arguments, environment={"CHATAPI_PASSWORD": PASSWORD}) as terminal:
+        for turn in ("one", "two"):
+            terminal.type(f"{marker}-{turn}\n")
+            terminal.await_text(f"You said: {marker}-{turn}")
+        terminal.type("\x04")  # Ctrl-D
+        assert terminal.exit_code() == 0
     first, second = faults.about(marker)
-    assert f"You said: {marker}-one" in said
-    assert f"You said: {marker}-two" in said
+    assert [message["content"] for message in second.body["messages"][-3:]] == [
+        f"{marker}-one", reply_to(f"{marker}-one"), f"{marker}-two",
+    ]  # fmt: skip
     assert len(second.body["messages"]) == len(first.body["messages"]) + 2

@@ -8,11 +8,13 @@ import socket
 import stat
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+import httpx2
 import psutil  # type: ignore[import-untyped]
 import pytest
 
@@ -116,6 +118,17 @@ def test_serve_becomes_gunicorn_with_as_many_workers_as_are_set(make_gateway: Ma
     assert len(master.children()) == 3
     assert gateway.stop() == 0
     assert not psutil.pid_exists(master.pid)
+
+
+def test_serve_ends_soon_though_a_client_keeps_its_idle_connection_open(
+    make_gateway: MakeGateway, sqlite_url: str
+) -> None:
+    gateway = make_gateway(sqlite_url)
+    with httpx2.Client(base_url=gateway.base_url, trust_env=False) as idle:
+        assert idle.get("/healthz").status_code == 200
+        started = time.monotonic()
+        assert gateway.stop(patience_s=20) == 0
+        assert time.monotonic() - started < 10
 
 
 def test_the_settings_of_calls_are_obeyed(prepare: Prepare, faults: FaultyUpstream, marker: str) -> None:

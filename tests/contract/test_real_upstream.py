@@ -51,7 +51,6 @@ def test_the_ledger_has_the_usage_that_the_model_reported(llama_gateway: Gateway
     assert row["user"] == user.name
     assert row["model"] == "llama-a"
     assert row["day"] == datetime.now(UTC).strftime("%Y-%m-%d")
-    assert isinstance(row["cost_nanodollars"], int)
 
 
 def test_routes_that_show_no_usage_are_metered_all_the_same(llama_gateway: Gateway) -> None:

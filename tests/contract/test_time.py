@@ -31,7 +31,7 @@ def app_at(
     with ExitStack() as stack:
 
         def make(now: datetime) -> FlaskClient:
-            return stack.enter_context(create_app(clock=lambda: now).test_client())
+            return stack.enter_context(create_app(clock=lambda _: now).test_client())
 
         yield make
     installation.close()

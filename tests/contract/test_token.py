@@ -70,7 +70,7 @@ def test_of_concurrent_first_exchanges_one_creates_and_all_get_the_same_jwt(gate
 def test_after_a_revocation_a_new_access_token_is_created(gateway: Gateway) -> None:
     user = gateway.users.take()
     old = read_token(gateway.exchange(user.name), user.name)["token"]
-    gateway.cli("users", "set-password", user.name, stdin="another password\nanother password\n")
+    gateway.cli("users", "set-password", user.name, "--password-stdin", stdin="another password\n")
     refused = API.ask(gateway, "hello", old)
     assert refused.status_code == 401
     assert refused_envelope(refused) == NO_SUCH_TOKEN

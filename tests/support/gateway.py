@@ -120,7 +120,8 @@ class Gateway:
         raise RuntimeError(f"the gateway is not ready; /readyz: {said}; its log:\n{self.log()[-5000:]}")
 
     def stop(self, *, patience_s: float = 10.0) -> int:
-        """SIGTERM, then SIGKILL where that was not enough; the exit code. It can be started again."""
+        """Hang up, SIGTERM, then SIGKILL where that was not enough; the exit code. It can be started again."""
+        self.http.close()
         code = end(self._process, patience_s=patience_s) if self._process else 0
         self._process = None
         return code

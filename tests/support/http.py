@@ -19,7 +19,10 @@ class Http:
 
     def __init__(self, base_url: str) -> None:
         self.base_url = base_url
-        self._client = httpx2.Client(base_url=base_url, timeout=TIMEOUT_S, trust_env=False, follow_redirects=False)
+        self._client = self._connect()
+
+    def _connect(self) -> httpx2.Client:
+        return httpx2.Client(base_url=self.base_url, timeout=TIMEOUT_S, trust_env=False, follow_redirects=False)
 
     def request(
         self,
@@ -55,8 +58,9 @@ class Http:
             yield response
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; the next request opens another."""
         self._client.close()
+        self._client = self._connect()
 
 
 def _headers(access_token: str | None, headers: Mapping[str, str] | None) -> dict[str, str]:
