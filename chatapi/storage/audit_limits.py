@@ -111,11 +111,9 @@ def _overshoot(scope: Scope, metric: Metric, window: Window) -> ColumnElement[in
 
 
 def _zone() -> ColumnElement[str]:
-    """The time zone in force, as `domain/windows.Zone` has it."""
-    return case(
-        (tenants.c.next_timezone_from <= bindparam("now", type_=UtcDateTime()), tenants.c.next_timezone),
-        else_=tenants.c.timezone,
-    )
+    """The time zone in force, after the one that it followed where there was one: what was used then counts on."""
+    changed = tenants.c.next_timezone_from <= bindparam("now", type_=UtcDateTime())
+    return case((changed, tenants.c.timezone + " " + tenants.c.next_timezone), else_=tenants.c.timezone)
 
 
 def _open_windows(zones: tuple[str, ...]) -> CTE:
@@ -128,9 +126,9 @@ def _open_windows(zones: tuple[str, ...]) -> CTE:
     return select(tenants.c.id.label("tenant_id"), key.label("key"), opened_at.label("opened_at")).cte("open_windows")
 
 
-def _opened(name: str, now: datetime, window: Window) -> tuple[str, datetime]:
-    zone = ZoneInfo(name)
-    day = local_day(now, zone)
+def _opened(names: str, now: datetime, window: Window) -> tuple[str, datetime]:
+    zones = [ZoneInfo(name) for name in names.split()]
+    day = local_day(now, zones[-1])
     first = date.fromisoformat(day)
     first = first if window is Window.DAY else first.replace(day=1)
-    return window_key(window, day), datetime.combine(first, time(), tzinfo=zone).astimezone(UTC)
+    return window_key(window, day), min(datetime.combine(first, time(), tzinfo=zone).astimezone(UTC) for zone in zones)

@@ -142,8 +142,9 @@ class Ledger:
                 if calls.change(connection, call, state, settlement.state, settlement.charge, **truth):
                     calls.end_attempt(connection, settlement, now)
                     return left
+            lost = truth | {"expired_at": now}  # its hold is gone: for invariant I1 the truth is as late as an expired call's
             if calls.insert(
-                connection, call, settlement.state, settlement.attempt, **truth, **charge_row(settlement.charge)
+                connection, call, settlement.state, settlement.attempt, **lost, **charge_row(settlement.charge)
             ):
                 calls.end_attempt(connection, settlement, now)
                 return Left(Amount(), Charge())

@@ -1,0 +1,369 @@
+"""The state machine: hypothesis plays gateways, operators, time and failures against the ledger, and compares it with the
+model after every step. `test_state_machine.py` runs it on real databases, and on statements that were made wrong on purpose."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime, timedelta
+from typing import Any, ClassVar
+from zoneinfo import ZoneInfo
+
+from hypothesis import assume
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from sqlalchemy import Connection, delete, select, update
+
+from chatapi.domain.calls import Admission, AttemptState, CallState, Charge, Grant, HeldCall, Settlement
+from chatapi.domain.limits import Denial, DenialKind, Metric, Need
+from chatapi.domain.principals import Claims
+from chatapi.domain.usage import Usage, UsageSource
+from chatapi.domain.windows import Window
+from chatapi.errors import DatabaseUnavailable
+from chatapi.storage import leases, tables
+from chatapi.storage.engine import LOCK_WAIT_S, Database
+from tests.concurrency.model import SCOPES, Call, Model, Worker, places_of, utc
+from tests.concurrency.world import DEADLINE_S, LEASE_S, LONG_AGO, RENEW_S, World, ask
+
+TRIES = 3
+DEFAULTS = {(Metric.REQUESTS, Window.DAY): 4, (Metric.TOKENS, Window.DAY): 300}
+STARTS = [  # each a minute before something happens
+    utc("2026-11-21T14:59:00"),  # midnight in Asia/Tokyo
+    utc("2026-11-30T14:59:00"),  # the month's end there
+    utc("2026-03-28T22:59:00"),  # the day of 23 hours in Europe/Berlin
+    utc("2026-10-24T21:59:00"),  # the day of 25 hours there
+    utc("2026-10-31T22:59:00"),  # the month's end there
+    utc("2026-12-31T22:59:00"),  # the year's end there
+]
+FAULTS = st.lists(st.sampled_from(["refused", "lost", "done", ""]), max_size=4)
+LIMIT_VALUES = st.one_of(st.none(), st.integers(0, 6), st.integers(30, 400))
+INDEX = st.integers(0, 63)
+
+
+class FlakyDatabase(Database):
+    """A database whose next write transactions fail as told.
+
+    `refused` fails before anything was written; `lost` while it commits, and nothing was written; `done` while it
+    commits, and everything was.
+    """
+
+    faults: deque[str] = deque()
+
+    @contextmanager
+    def write(self, wait_s: float = LOCK_WAIT_S) -> Iterator[Connection]:
+        """As told."""
+        fault = self.faults.popleft() if self.faults else ""
+        if fault == "refused":
+            raise DatabaseUnavailable
+        with super().write(wait_s) as connection:
+            yield connection
+            if fault == "lost":
+                connection.rollback()
+        if fault:
+            raise DatabaseUnavailable
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Users of two tenants in two time zones call through several workers, on one database that is emptied before."""
+
+    world: ClassVar[World]
+
+    def __init__(self) -> None:
+        super().__init__()
+        world = self.world
+        assert isinstance(world.database, FlakyDatabase) and world.clock is not None
+        self.database, self.clock = world.database, world.clock
+        self.database.faults = deque()
+        self.owed: list[tuple[Call, str, tuple[int, int, int]]] = []
+        self.people = list(world.users.values())
+        self.workers: list[str] = []
+        self.model = Model(self.clock.now, LEASE_S, DEADLINE_S, DEFAULTS)
+
+    @initialize(start=st.sampled_from(STARTS), limits=st.lists(st.tuples(INDEX, INDEX, LIMIT_VALUES), max_size=3))
+    def begin(self, start: datetime, limits: list[tuple[int, int, int | None]]) -> None:
+        """Empty the ledger; some limits were set long ago."""
+        empty(self.world)
+        while self.world.writer.repay():
+            pass
+        empty(self.world)
+        self.clock.now = self.model.now = start
+        zones = {"tokyo": "Asia/Tokyo", "berlin": "Europe/Berlin"}
+        self.model.zones = {self.world.tenants[name]: [(LONG_AGO, zone)] for name, zone in zones.items()}
+        for whose, which, value in limits:
+            self._set_limit(whose, which, value, LONG_AGO)
+        for _ in range(2):
+            self.start_worker()
+
+    # Gateways
+    @rule(who=INDEX, where=INDEX, prompt=st.integers(0, 80), wanted=st.integers(1, 120), faults=FAULTS)
+    def admit(self, who: int, where: int, prompt: int, wanted: int, faults: list[str]) -> None:
+        """A call asks to be admitted, while the database may fail."""
+        claims, worker_id = self._pick(self.people, who), self._pick(self.workers, where)
+        need = Need(prompt, wanted, min(wanted, 16))
+        admission, expected = ask(claims, worker_id, need), self.model.expected(claims, worker_id, need)
+        self.database.faults = deque(faults)
+        try:
+            decision = self.world.writer.submit(admission)
+        except DatabaseUnavailable:
+            self._admission_failed(admission, faults, expected)
+            return
+        finally:
+            self.database.faults = deque()
+        if isinstance(decision, Grant):
+            assert decision.call.completion_granted == expected
+            assert decision.bounded
+            self.model.admit(self._new_call(admission, decision.call.completion_granted, "held", decision.call))
+        elif isinstance(decision, Denial):
+            assert ("held" if decision.kind is DenialKind.HELD else "used_up") == expected
+            assert 1 <= decision.retry_after_s <= 31 * 86400 + 3600
+        else:
+            assert decision == expected
+
+    @precondition(lambda self: self._known())
+    @rule(which=INDEX, answered=st.booleans(), used=st.tuples(st.integers(0, 90), st.integers(0, 150)), faults=FAULTS)
+    def settle(self, which: int, answered: bool, used: tuple[int, int], faults: list[str]) -> None:
+        """The truth about a call comes: in time, late, again, above its hold, or for a row that was lost."""
+        call, (prompt, completion) = self._pick(self._known(), which), used
+        charge = Charge(answered, Usage(prompt, 0, completion, 0, UsageSource.UPSTREAM))
+        attempt = AttemptState.ANSWERED if answered else AttemptState.UNKNOWN
+        self._end(call, Settlement(held_of(call), CallState.SETTLED, charge, "completed", attempt), faults)
+
+    @precondition(lambda self: self._known())
+    @rule(which=INDEX, faults=FAULTS)
+    def release(self, which: int, faults: list[str]) -> None:
+        """The upstream never ran the call."""
+        call = self._pick(self._known(), which)
+        self._end(call, Settlement(held_of(call), CallState.RELEASED, Charge(), "refused", AttemptState.REFUSED), faults)
+
+    @rule()
+    def repay(self) -> None:
+        """What the database did not take is written now, in the order in which it came."""
+        assert self.world.writer.repay() == 0
+        for call, state, figures in self.owed:
+            self.model.calls.setdefault(call.id, call)
+            self.model.settle(call.id, state, *figures)
+        self.owed = []
+
+    @rule(where=INDEX)
+    def renew(self, where: int) -> None:
+        """A worker renews its lease, however late."""
+        worker_id = self._pick(self.workers, where)
+        leases.renew(self.database, worker_id)
+        self.model.workers[worker_id] = Worker(worker_id, self.model.now)
+
+    @rule()
+    def start_worker(self) -> None:
+        """A worker joins."""
+        self.workers.append(self.world.worker())
+        self.model.workers[self.workers[-1]] = Worker(self.workers[-1], self.model.now)
+
+    @precondition(lambda self: len(self.workers) > 1)
+    @rule(where=INDEX)
+    def crash(self, where: int) -> None:
+        """A worker dies: it never renews again, and what it knew of its calls is forgotten."""
+        self.workers.remove(self._pick(self.workers, where))
+
+    # Time and sweeps
+    @rule(seconds=st.sampled_from([1, 14, 15, 16, 61, 901, 3600, 86400]))
+    def wait(self, seconds: int) -> None:
+        """Time passes."""
+        self._move_to(self.model.now + timedelta(seconds=seconds))
+
+    @rule(whose=INDEX, early_s=st.sampled_from([1, 0]), month=st.booleans())
+    def wait_for_midnight(self, whose: int, early_s: int, month: bool) -> None:
+        """Time passes until a tenant's midnight, or a month's, or a second before."""
+        tenant_id = self._pick(list(self.model.zones), whose)
+        today, zone = date.fromisoformat(self.model.day(tenant_id)), self.model.zone(tenant_id)
+        following = (today.replace(day=1) + timedelta(days=31)).replace(day=1) if month else today + timedelta(days=1)
+        midnight = datetime(following.year, following.month, following.day, tzinfo=zone)
+        assume(midnight.timestamp() - early_s > self.model.now.timestamp())
+        self._move_to(datetime.fromtimestamp(midnight.timestamp() - early_s, ZoneInfo("UTC")))
+
+    @rule()
+    def sweep(self) -> None:
+        """A sweep expires the calls of dead workers and those past their deadline."""
+        doomed = self.model.doomed()
+        assert leases.sweep(self.database, self.world.ledger) == len(doomed)
+        for call in doomed:
+            self.model.expire(call.id)
+        if not doomed:
+            return
+        holding = {call.worker for call in self.model.calls.values() if call.state == "held"}
+        for worker in list(self.model.workers.values()):
+            if worker.id not in holding and worker.renewed_at < self.model.now - leases.FORGET_AFTER:
+                del self.model.workers[worker.id]
+
+    @precondition(lambda self: self._known())
+    @rule(which=st.lists(INDEX, min_size=1, max_size=3))
+    def expire_strays(self, which: list[int]) -> None:
+        """Calls, ended or not, are taken for strays."""
+        strays = {call.id: call for call in (self._pick(self._known(), index) for index in which)}
+        leases.expire_strays(self.database, self.world.ledger, [held_of(call) for call in strays.values()])
+        for call_id in strays:
+            if self.model.calls[call_id].state != "lost":
+                self.model.expire(call_id)
+
+    @precondition(lambda self: any(call.state == "held" for call in self._known()))
+    @rule(which=INDEX)
+    def lose(self, which: int) -> None:
+        """A fail-over forgets an admission that had committed: its call, its attempt and its hold in every counter."""
+        call = self._pick([call for call in self._known() if call.state == "held"], which)
+        with self.database.write() as connection:
+            for table, column in ((tables.attempts, tables.attempts.c.call_id), (tables.calls, tables.calls.c.id)):
+                connection.execute(delete(table).where(column == call.id))
+            for place in places_of(call):
+                here = dict(zip(("tenant_id", "scope", "scope_id", "window", "window_key"), place, strict=True))
+                columns = tables.counters.c
+                less = {"requests_held": columns.requests_held - 1, "tokens_held": columns.tokens_held - call.hold}
+                connection.execute(update(tables.counters).filter_by(**here).values(less))
+        self.model.lose(call.id)
+
+    # Operators
+    @rule(whose=INDEX, which=INDEX, value=LIMIT_VALUES)
+    def set_limit(self, whose: int, which: int, value: int | None) -> None:
+        """A limit is set, or lifted."""
+        self._set_limit(whose, which, value, self.model.now)
+
+    @rule(whose=INDEX, kind=st.sampled_from(["users", "access_tokens", "tenants"]))
+    def admit_or_bar(self, whose: int, kind: str) -> None:
+        """A user or a tenant is disabled, an access token revoked; or served again."""
+        claims = self._pick(self.people, whose)
+        target = {"users": claims.user_id, "access_tokens": claims.jti, "tenants": claims.tenant_id}[kind]
+        barred = target not in self.model.refused
+        (self.model.refused.add if barred else self.model.refused.remove)(target)
+        if kind == "access_tokens":
+            self.world.change(kind, target, revoked_at=self.model.now if barred else None)
+        else:
+            self.world.change(kind, target, status="disabled" if barred else "active")
+
+    @rule(whose=INDEX, name=st.sampled_from(["America/New_York", "Asia/Tokyo", "Pacific/Kiritimati"]))
+    def change_zone(self, whose: int, name: str) -> None:
+        """A tenant's time zone changes when its month ends."""
+        tenant_id = self._pick(list(self.model.zones), whose)
+        zone, today = self.model.zone(tenant_id), date.fromisoformat(self.model.day(tenant_id))
+        following = (today.replace(day=1) + timedelta(days=31)).replace(day=1)
+        begins = datetime(following.year, following.month, following.day, tzinfo=zone).astimezone(ZoneInfo("UTC"))
+        self.world.change("tenants", tenant_id, timezone=str(zone), next_timezone=name, next_timezone_from=begins)
+        self.model.zones[tenant_id] = [(LONG_AGO, str(zone)), (begins, name)]
+
+    # After every step
+    @invariant()
+    def everything_is_as_the_model_says(self) -> None:
+        """Counters, states and roll-ups."""
+        with self.database.read() as connection:
+            counters, rollups = read_counters(connection), read_rollups(connection)
+            states = {row.id: row.state for row in connection.execute(select(tables.calls.c.id, tables.calls.c.state))}
+        assert counters == self.model.counters()
+        assert rollups == self.model.rollups()
+        assert states == self.model.states()
+
+    @invariant()
+    def the_audit_finds_nothing_else(self) -> None:
+        """I1 to I7 hold; of I6 the audit finds exactly what waits for a sweep for too long."""
+        now, sweep_s = self.model.now, LEASE_S + 2 * RENEW_S
+        late = []
+        for call in self.model.calls.values():
+            worker = self.model.workers.get(call.worker)
+            dead = worker is not None and now >= worker.renewed_at + timedelta(seconds=LEASE_S + sweep_s)
+            if call.state == "held" and (dead or now >= call.deadline_at + timedelta(seconds=sweep_s)):
+                late.append(call.id)
+        found = self.world.audit()
+        assert [finding for finding in found if finding.invariant != "I6"] == []
+        assert sum(finding.count for finding in found) == len(late)
+
+    # Helpers
+    def _pick(self, among: list[Any], index: int) -> Any:
+        return among[index % len(among)]
+
+    def _known(self) -> list[Call]:
+        """The calls that a gateway has been given."""
+        return [call for call in self.model.calls.values() if call.held is not None]
+
+    def _move_to(self, instant: datetime) -> None:
+        self.clock.now = self.model.now = instant
+
+    def _set_limit(self, whose: int, which: int, value: int | None, changed_at: datetime) -> None:
+        claims: Claims = self._pick(self.people, whose)
+        scope = self._pick([*SCOPES, "each_user"], which)
+        metric, window = (Metric.REQUESTS, Metric.TOKENS)[which // 4 % 2], (Window.DAY, Window.MONTH)[which // 8 % 2]
+        ids = {"access_token": claims.jti, "user": claims.user_id}
+        scope_id = ids.get(scope, claims.tenant_id)
+        self.world.set_limit(scope, scope_id, metric, window, value, tenant_id=claims.tenant_id, changed_at=changed_at)
+        self.model.limits[scope, scope_id, metric, window] = value
+
+    def _new_call(self, admission: Admission, granted: int, state: str, held: HeldCall | None = None) -> Call:
+        deadline, day = self.model.now + timedelta(seconds=DEADLINE_S), self.model.day(admission.claims.tenant_id)
+        bound = admission.need.prompt_bound
+        return Call(admission.call_id, admission.claims, admission.worker_id, day, bound, granted, deadline, state, held)
+
+    def _admission_failed(self, admission: Admission, faults: list[str], expected: str | int) -> None:
+        """An admission failed: in doubt it is written as released, as soon as the database takes that; else nothing is."""
+        before = [*faults, *[""] * TRIES][:TRIES]
+        refused = next((number for number, fault in enumerate(before) if fault != "refused"), TRIES)
+        if refused == TRIES:
+            return
+        call = self._new_call(admission, 0, "held")
+        if before[refused] == "done" and isinstance(expected, int):
+            call.completion_granted = expected
+            self.model.admit(call)
+        if not self._write_end(call, "released", (0, 0, 0), faults[refused + 1 :]):
+            self.repay()  # at once, as the time at which it is written decides on the day of such a call
+
+    def _end(self, call: Call, settlement: Settlement, faults: list[str]) -> None:
+        self.database.faults = deque(faults)
+        try:
+            taken = self.world.writer.submit(settlement)
+        finally:
+            self.database.faults = deque()
+        charge, usage = settlement.charge, settlement.charge.usage
+        figures = (int(charge.answered), usage.prompt_tokens, usage.completion_tokens)
+        assert taken == self._write_end(call, settlement.state.value, figures, faults)
+
+    def _write_end(self, call: Call, state: str, figures: tuple[int, int, int], faults: list[str]) -> bool:
+        """What the writer does with the truth about a call while the database fails. Returns whether it was taken."""
+        for fault in [*faults, *[""] * TRIES][:TRIES]:
+            if fault in ("", "done"):
+                self.model.calls.setdefault(call.id, call)
+                self.model.settle(call.id, state, *figures)
+            if fault == "":
+                return True
+        assert self.world.writer.owes(call.id)
+        self.owed.append((call, state, figures))
+        return False
+
+
+def held_of(call: Call) -> HeldCall:
+    """What the call's gateway knows of it."""
+    assert call.held is not None
+    return call.held
+
+
+def empty(world: World) -> None:
+    """Forget all calls, limits and workers, and serve everybody again."""
+    with world.database.write() as connection:
+        for table in (tables.attempts, tables.calls, tables.counters, tables.usage_days, tables.limits, tables.workers):
+            connection.execute(delete(table))
+        connection.execute(update(tables.users).values(status="active"))
+        connection.execute(update(tables.access_tokens).values(revoked_at=None))
+        for name, zone in (("tokyo", "Asia/Tokyo"), ("berlin", "Europe/Berlin")):
+            values = {"timezone": zone, "next_timezone": None, "next_timezone_from": None, "status": "active"}
+            connection.execute(update(tables.tenants).where(tables.tenants.c.name == name).values(values))
+
+
+def read_counters(connection: Connection) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """As `Model.counters` has it."""
+    key = [tables.counters.c[name] for name in ("tenant_id", "scope", "scope_id", "window", "window_key")]
+    names = ("requests_used", "requests_held", "tokens_used", "tokens_held", "cost_used", "cost_held")
+    rows = connection.execute(select(*key, *(tables.counters.c[name] for name in names)))
+    found = {tuple(row[:5]): tuple(row[5:]) for row in rows}
+    assert all(figures[4:] == (0, 0) for figures in found.values())
+    return {place: figures[:4] for place, figures in found.items() if any(figures)}
+
+
+def read_rollups(connection: Connection) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """As `Model.rollups` has it."""
+    key = [tables.usage_days.c[name] for name in ("tenant_id", "user_id", "model", "day")]
+    figures = [tables.usage_days.c[name] for name in ("requests", "prompt_tokens", "completion_tokens")]
+    rows = connection.execute(select(*key, *figures))
+    return {tuple(row[:4]): tuple(row[4:]) for row in rows if any(row[4:])}

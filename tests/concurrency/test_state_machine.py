@@ -1,0 +1,121 @@
+"""The ledger against its model: whatever is admitted, settled, lost, repeated or late, and however time moves, I1 to I7 hold.
+
+`make test` plays 100 examples on each database; `make proof` (CHATAPI_PROOF=1) 2,000 of 50 steps.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+from sqlalchemy import Connection, event
+
+from chatapi.storage import writer
+from chatapi.storage.ledger import Ledger
+from chatapi.storage.writer import LedgerWriter
+from tests.concurrency.machine import DEFAULTS, FlakyDatabase, LedgerMachine
+from tests.concurrency.model import utc
+from tests.concurrency.world import LEASE_S, Clock, World, settings_of
+
+PROOF = bool(os.environ.get("CHATAPI_PROOF"))
+PROFILE = settings(
+    max_examples=2000 if PROOF else 100,
+    stateful_step_count=50 if PROOF else 20,
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),
+)
+# A mutant is dead as soon as it has failed; nobody needs its smallest example.
+HUNT = settings(PROFILE, max_examples=100, stateful_step_count=30, phases=[Phase.generate], derandomize=True)
+Rewrite = Callable[[str, Any, dict[str, Any]], str]  # statement, parameters, what the connection remembers → statement
+
+
+@pytest.fixture
+def machine(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[LedgerMachine]]:
+    """The state machine on a database with two tenants and four users."""
+    monkeypatch.setattr(writer, "PAUSE_S", 0.0)
+    clock = Clock(utc("2026-11-21T12:00:00"))
+    database = FlakyDatabase(settings_of(database_url), clock)
+    ledger = Ledger(database, DEFAULTS, LEASE_S)
+    world = World(database, ledger, LedgerWriter(database, ledger), clock)
+    for tenant, zone in (("tokyo", "Asia/Tokyo"), ("berlin", "Europe/Berlin")):
+        world.add_tenant(tenant, zone)
+        for number in range(2):
+            world.add_user(f"{tenant}-{number}", tenant)
+    yield type("Machine", (LedgerMachine,), {"world": world})
+    world.close()
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(0 if PROOF else 180)
+def test_the_ledger_is_what_the_model_says_after_every_step(machine: type[LedgerMachine]) -> None:
+    run_state_machine_as_test(machine, settings=PROFILE)
+
+
+def forget_the_state(statement: str, _parameters: Any, _memory: dict[str, Any]) -> str:
+    """The compare-and-set without its comparison: a replay moves the counters again."""
+    if not statement.startswith("UPDATE calls"):
+        return statement
+    return re.sub(r"(calls\.state = (\?|%\(\w+\)s(::\w+)?))", r"(1 = 1 OR \1)", statement)
+
+
+def overlook_what_is_held(statement: str, _parameters: Any, _memory: dict[str, Any]) -> str:
+    """Counters are read without what calls in flight hold."""
+    if not statement.startswith("INSERT INTO counters"):
+        return statement
+    head, returning, columns = statement.partition("RETURNING")
+    return head + returning + re.sub(r"(counters\.)?(\w+_held)", r"0 AS \2", columns)
+
+
+def keep_the_hold_of_what_expires(statement: str, parameters: Any, memory: dict[str, Any]) -> str:
+    """A call that expires is charged, but its hold stays in the counters."""
+    if statement.startswith("UPDATE calls"):
+        values = parameters.values() if isinstance(parameters, dict) else parameters
+        memory["expiring"] = "expired" in list(values)[:1] or "expired" in values
+        return statement
+    if not statement.startswith("INSERT INTO counters") or not memory.pop("expiring", False):
+        return statement
+    return re.sub(r"(\w+_held) = \(counters\.\1 \+ excluded\.\1\)", r"\1 = counters.\1", statement)
+
+
+def set_what_should_be_added(statement: str, _parameters: Any, _memory: dict[str, Any]) -> str:
+    """What is used is set, not added: of two calls the last one counts."""
+    return re.sub(r"(\w+_used) = \(counters\.\1 \+ excluded\.\1\)", r"\1 = excluded.\1", statement)
+
+
+@contextmanager
+def rewritten(database: FlakyDatabase, rewrite: Rewrite) -> Iterator[list[str]]:
+    """Change statements on their way to the driver; the list gets those that were changed."""
+    changed: list[str] = []
+
+    def before(
+        connection: Connection, _cursor: object, statement: str, parameters: Any, _context: object, _many: bool
+    ) -> tuple[str, Any]:
+        mutant = rewrite(statement, parameters, connection.info)
+        if mutant != statement:
+            changed.append(mutant)
+        return mutant, parameters
+
+    event.listen(database.engine, "before_cursor_execute", before, retval=True)
+    yield changed
+    event.remove(database.engine, "before_cursor_execute", before)
+
+
+@pytest.mark.parametrize(
+    "rewrite",
+    [forget_the_state, overlook_what_is_held, keep_the_hold_of_what_expires, set_what_should_be_added],
+    ids=lambda rewrite: rewrite.__name__,
+)
+def test_statements_that_were_made_wrong_are_caught(machine: type[LedgerMachine], rewrite: Rewrite) -> None:
+    database = machine.world.database
+    assert isinstance(database, FlakyDatabase)
+    with rewritten(database, rewrite) as changed, pytest.raises((AssertionError, ExceptionGroup)):
+        run_state_machine_as_test(machine, settings=HUNT)
+    assert changed, "the mutation matched no statement"
