@@ -22,6 +22,7 @@ def changed_zone(zone: Zone, name: str, now: datetime, *, is_counted: bool) -> Z
 
     The change waits until the current month, the longest open window, has ended in both time zones: otherwise a window
     that is over in the old one would be opened a second time by the new one, with what was used in it.
+    (Between zones that are more than a day apart one day is: then its users have less, and never more.)
 
     Args:
         is_counted: whether the tenant has counters; without any there is nothing to wait for.

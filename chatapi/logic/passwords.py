@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import argon2
-from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
+from argon2.exceptions import VerificationError, VerifyMismatchError
 
-from chatapi.domain.password_hashes import HashCost, hash_cost, random_hash
+from chatapi.domain.password_hashes import HashCost, hash_cost, hash_problem, random_hash
 from chatapi.errors import Overloaded
 
 T = TypeVar("T")
@@ -72,7 +72,10 @@ class Hasher:
             Overloaded: there is no memory for it now.
         """
         cost = hash_cost(password_hash)
-        work = cost.work if cost else 0
+        if cost is None or hash_problem(password_hash):  # nobody's, like one that could take down the machine
+            self.decoy(password)
+            return False
+        work = cost.work
         self._dearest = max(self._dearest, work)
         fits = _off_the_hub(lambda: _verify(self._argon2, password_hash, password))
         if not fits:
@@ -127,7 +130,7 @@ def _argon2(cost: HashCost) -> argon2.PasswordHasher:
 def _verify(hasher: argon2.PasswordHasher, password_hash: str, password: str) -> bool:
     try:
         return hasher.verify(password_hash, _encoded(password))
-    except (VerifyMismatchError, InvalidHashError):
+    except VerifyMismatchError:
         return False
     except VerificationError as error:
         raise Overloaded(

@@ -1,0 +1,137 @@
+"""Password hashes: what is made, what is verified, and how many at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import argon2
+import pytest
+
+from chatapi.domain.password_hashes import HashCost, hash_cost, hash_problem
+from chatapi.errors import Overloaded
+from chatapi.logic.passwords import COST, Hasher
+from tests.support.runtimes import CHEAP, at_once
+
+
+def test_new_hashes_have_owasps_parameters_and_are_what_an_import_accepts() -> None:
+    made = Hasher(1).hash("secret")
+    assert made.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert hash_problem(made) is None
+
+
+@pytest.mark.parametrize("password", ["secret", "", "ünïcödé \0 \ud800", "x" * 100_000])
+def test_a_password_fits_its_own_hash_only(password: str) -> None:
+    hasher = Hasher(1, cost=CHEAP)
+    made = hasher.hash(password)
+    assert hasher.verify(made, password)
+    assert not hasher.verify(made, password + "x")
+    assert hasher.hash(password) != made
+
+
+@pytest.mark.parametrize("damaged", ["", "secret", "$argon2id$v=19$m=16,t=1,p=1$x$y", "$2b$12$abc"])
+def test_what_is_no_hash_fits_nothing(damaged: str) -> None:
+    assert not Hasher(1, cost=CHEAP).verify(damaged, "secret")
+
+
+def test_hashes_with_other_parameters_are_verified() -> None:
+    other = argon2.PasswordHasher(time_cost=2, memory_cost=64, parallelism=4).hash("secret")
+    assert Hasher(1, cost=CHEAP).verify(other, "secret")
+
+
+def test_only_a_hash_weaker_than_those_made_today_is_weak() -> None:
+    hasher = Hasher(1)
+    salt_and_tag = "$c29tZXNhbHRzb21lc2FsdA$" + "A" * 43
+    weak = {
+        parameters: hasher.is_weak(f"$argon2id$v=19${parameters}{salt_and_tag}")
+        for parameters in (
+            "m=19456,t=2,p=1",
+            "m=65536,t=3,p=4",
+            "m=47104,t=1,p=1",
+            "m=19456,t=1,p=1",
+            "m=12288,t=9,p=1",
+        )
+    }
+    assert weak == {
+        "m=19456,t=2,p=1": False,
+        "m=65536,t=3,p=4": False,
+        "m=47104,t=1,p=1": False,
+        "m=19456,t=1,p=1": True,
+        "m=12288,t=9,p=1": True,
+    }
+
+
+class CountedWork(Hasher):
+    """A hasher that adds up what it spends for nothing."""
+
+    spent = 0
+
+    def _spend(self, work: int) -> None:
+        super()._spend(work)
+        self.spent += work
+
+
+def test_a_refusal_costs_the_same_whatever_hash_the_user_has_or_whether_there_is_one() -> None:
+    hasher = CountedWork(1, cost=HashCost(64, 2, 1))
+    dear, cheap = (Hasher(1, cost=HashCost(memory, 2, 1)).hash("secret") for memory in (256, 16))
+    assert not hasher.verify(dear, "wrong")
+    assert hasher.spent == 0
+    costs = []
+    for made in (dear, cheap):
+        hasher.spent = 0
+        assert not hasher.verify(made, "wrong")
+        costs.append(hasher.spent)
+    hasher.spent = 0
+    hasher.decoy("wrong")
+    costs.append(hasher.spent)
+    assert costs == [0, 512 - 32, 512 - 128]  # and the verification itself: 512, 32 and 128
+
+
+def test_turns_are_no_more_than_allowed_and_who_finds_no_room_is_told_to_come_again() -> None:
+    hasher = Hasher(2, cost=CHEAP, most_waiting=3)
+    inside, most, leave = 0, 0, threading.Event()
+    count = threading.Lock()
+
+    def take(_: int) -> bool:
+        nonlocal inside, most
+        with hasher.turn():
+            with count:
+                inside += 1
+                most = max(most, inside)
+            leave.wait(5)
+            with count:
+                inside -= 1
+        return True
+
+    threading.Timer(0.3, leave.set).start()
+    results = at_once(9, take)
+    assert most == 2
+    assert results.count(True) == 5
+    refusals = [result for result in results if result is not True]
+    assert all(isinstance(refusal, Overloaded) and refusal.retry_after_s > 0 for refusal in refusals)
+    with hasher.turn():
+        pass
+
+
+def test_many_jobs_keep_their_order_and_say_how_far_they_are() -> None:
+    seen: list[int] = []
+    hasher = Hasher(1, cost=CHEAP)
+    passwords = [f"secret {number}" for number in range(50)]
+    hashes = hasher.many(passwords, hasher.hash, seen.append)
+    assert all(hasher.verify(made, password) for made, password in zip(hashes, passwords, strict=True))
+    assert seen == list(range(1, 51))
+
+
+def test_an_import_that_is_interrupted_stops_soon() -> None:
+    def interrupt(done: int) -> None:
+        raise KeyboardInterrupt
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        Hasher(1, cost=CHEAP).many(range(1000), lambda _: time.sleep(0.05), interrupt)
+    assert time.monotonic() - began < 5
+
+
+def test_the_cost_of_a_hash_is_read_from_it() -> None:
+    assert hash_cost(Hasher(1).hash("x")) == COST
+    assert hash_cost("x") is None
