@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
+import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -19,6 +20,7 @@ from tests.support.routes import WRONG_CREDENTIALS
 from tests.support.users import PASSWORD
 
 PATIENCE_S = 20.0
+LOCAL_MODES = 3  # where tcgetattr has them
 CTRL_C, CTRL_D = "\x03", "\x04"
 
 
@@ -49,6 +51,16 @@ class Terminal:
         """Press these keys."""
         os.write(self._screen, keys.encode())
 
+    def log_in(self, password: str = PASSWORD) -> str:
+        """Type the password when it is asked for; what was shown until then."""
+        seen = self.expect("Password")
+        deadline = time.monotonic() + PATIENCE_S
+        while termios.tcgetattr(self._tty)[LOCAL_MODES] & termios.ECHO:  # what is typed before is dropped
+            assert time.monotonic() < deadline, "the password would be shown"
+            time.sleep(0.01)
+        self.type(f"{password}\n")
+        return seen
+
     def close(self) -> None:
         """End whatever still runs."""
         end(self.process)
@@ -60,14 +72,11 @@ class Terminal:
 def open_terminal(gateway: Gateway) -> Iterator[Callable[..., Terminal]]:
     with ExitStack() as stack:
 
-        def open_one(*arguments: str, password: str | None = PASSWORD) -> Terminal:
+        def open_one(*arguments: str, log_in: bool = True) -> Terminal:
             terminal = Terminal(gateway, *arguments)
             stack.callback(terminal.close)
-            if password is not None:
-                terminal.expect("Password")
-                terminal.expect(":")
-                time.sleep(0.2)  # getpass drops what was typed before it turned the echo off
-                terminal.type(f"{password}\n")
+            if log_in:
+                terminal.log_in()
                 terminal.expect("> ")
             return terminal
 
@@ -163,15 +172,12 @@ def test_a_terminal_has_many_turns_that_know_of_each_other(
 def test_the_name_is_asked_for_and_a_mistyped_password_may_be_corrected(
     open_terminal: Callable[..., Terminal], gateway: Gateway
 ) -> None:
-    terminal = open_terminal(password=None)
+    terminal = open_terminal(log_in=False)
     terminal.expect("Username: ")
     terminal.type(f"{gateway.users.take('many').name}\n")
     seen = ""
     for password in ("mistyped", PASSWORD):
-        seen += terminal.expect("Password") + terminal.expect(":")
-        time.sleep(0.2)
-        terminal.type(f"{password}\n")
-        seen += terminal.expect("> ")
+        seen += terminal.log_in(password) + terminal.expect("> ")
         terminal.type("hello\n")
         seen += terminal.expect(WRONG_CREDENTIALS if password == "mistyped" else reply_to("hello"))
     assert "mistyped" not in seen
@@ -222,9 +228,6 @@ def test_a_model_cannot_steer_the_terminal(open_terminal: Callable[..., Terminal
         environment={"CHATAPI_PASSWORD": PASSWORD},
     )  # fmt: skip
     assert question in done.stdout, "a pipe gets what the model said, to the byte"
-    terminal = open_terminal("--username", gateway.users.take("many").name, question, password=None)
-    terminal.expect("Password")
-    terminal.expect(":")
-    time.sleep(0.2)
-    terminal.type(f"{PASSWORD}\n")
+    terminal = open_terminal("--username", gateway.users.take("many").name, question, log_in=False)
+    terminal.log_in()
     assert "\x1b" not in terminal.expect("[31mred ¿Qué más?")
