@@ -40,8 +40,12 @@ def limits() -> None:
 @click.option("--user", help="For this user.")
 @click.option("--each-user-of", metavar="TENANT", help="For every user of this tenant that has no limit of its own.")
 @click.option("--tenant", help="For this tenant as a whole, all its users together.")
-@click.option("--metric", type=click.Choice(["requests", "tokens"]), default="requests", show_default=True)
-@click.option("--window", type=click.Choice(["day", "month"]), default="day", show_default=True)
+@click.option(
+    "--metric", type=click.Choice(["requests", "tokens"]), default="requests", show_default=True, help="What is limited."
+)
+@click.option(
+    "--window", type=click.Choice(["day", "month"]), default="day", show_default=True, help="Over how long it is counted."
+)
 @with_runtime
 def set_limit(
     runtime: Runtime,

@@ -57,7 +57,13 @@ def import_users(runtime: Runtime, file: BinaryIO, dry_run: bool) -> None:
 @users.command(epilog=EXIT_CODES)
 @click.argument("username")
 @click.option("--tenant", default=DEFAULT_TENANT, show_default=True, help="Made when there is none of that name.")
-@click.option("--role", type=click.Choice([role.value for role in Role]), default=Role.USER.value, show_default=True)
+@click.option(
+    "--role",
+    type=click.Choice([role.value for role in Role]),
+    default=Role.USER.value,
+    show_default=True,
+    help="What the user may do.",
+)
 @password_from_stdin
 @with_runtime
 def add(runtime: Runtime, username: str, tenant: str, role: str, password_stdin: bool) -> None:
