@@ -61,7 +61,7 @@ def user_limits(runtime: Runtime, username: str) -> tuple[EffectiveLimit, ...]:
         user = accounts.find_user(connection, username)
         if user is None:
             raise InvalidInput(f"There is no user {username!r}.")
-        own = limits.find_limits(connection, user.tenant_id, scopes=[LimitScope.USER], scope_id=user.id)
+        own = limits.find_limits(connection, user.tenant_id, scopes=[LimitScope.USER], scope_ids=[user.id])
         rows = own + _tenant_rows(connection, user.tenant_id)
     return explain_limits(rows, runtime.ledger.defaults)
 

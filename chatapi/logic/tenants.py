@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -108,11 +109,11 @@ def _look(connection: Transaction, rows: Sequence[UserRow]) -> _Known:
     users = accounts.find_users(connection, sorted(row.username for row in rows))
     daily_limits: dict[tuple[str, Metric], LimitSetting] = {}
     if any(row.daily_limits for row in rows):
-        for tenant_id in {user.tenant_id for user in users.values()}:
-            for limit in limits.find_limits(connection, tenant_id, scopes=[LimitScope.USER]):
-                if limit.window is Window.DAY:
-                    value = Unset.UNLIMITED if limit.value is None else limit.value
-                    daily_limits[limit.scope_id, limit.metric] = value
+        ids = defaultdict[str, list[str]](list)
+        for user in users.values():
+            ids[user.tenant_id].append(user.id)
+        for tenant_id, user_ids in ids.items():
+            daily_limits |= limits.find_daily_limits(connection, tenant_id, user_ids)
     return _Known(tenants, users, daily_limits)
 
 

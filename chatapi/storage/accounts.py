@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import islice
-from typing import TypeVar
 
 from sqlalchemy import Connection, Select, bindparam, insert, select, update
 from uuid_utils import uuid7
 
 from chatapi.domain.principals import AccessToken, Role, Status
 from chatapi.domain.windows import Zone
+from chatapi.storage.bulk import batches, count_returned, execute_many
 from chatapi.storage.counters import insert_for
 from chatapi.storage.tables import Row, access_tokens, counters, tenants, usernames, users
-
-T = TypeVar("T")
-NAMES_AT_ONCE = 1000
 
 Transaction = Connection  # what logic passes on between `Database.write()` and these functions, without knowing SQL
 
@@ -69,11 +65,11 @@ def find_tenants(connection: Connection, names: Iterable[str] | None = None, *, 
     statement = select(tenants.c.id, tenants.c.name, tenants.c.status, *columns).order_by(tenants.c.name)
     if lock:
         statement = statement.with_for_update()
-    batches = [statement] if names is None else [statement.where(tenants.c.name.in_(some)) for some in _batches(names)]
+    named = [statement] if names is None else [statement.where(tenants.c.name.in_(some)) for some in batches(names)]
     return [
         Tenant(row.id, row.name, Status(row.status), Zone(row.timezone, row.next_timezone, row.next_timezone_from))
-        for batch in batches
-        for row in connection.execute(batch)
+        for some in named
+        for row in connection.execute(some)
     ]
 
 
@@ -86,9 +82,9 @@ def insert_tenants(connection: Connection, ids: Mapping[str, str], timezone: str
     """Make active tenants of these names and ids. Returns how many names were free: when not all, roll back."""
     if not ids:
         return 0
-    rows = [{"id": ids[name], "name": name, "timezone": timezone, "created_at": now} for name in sorted(ids)]
+    rows: list[Row] = [{"id": ids[name], "name": name, "timezone": timezone, "created_at": now} for name in sorted(ids)]
     statement = insert_for(connection)(tenants).on_conflict_do_nothing().returning(tenants.c.id)
-    return len(connection.execute(statement, rows).all())
+    return count_returned(connection, statement, rows)
 
 
 def change_tenant(connection: Connection, tenant_id: str, **values: object) -> None:
@@ -112,7 +108,7 @@ def find_user(connection: Connection, username: str, *, lock: bool = False) -> U
 def find_users(connection: Connection, names: Iterable[str], *, lock: bool = False) -> dict[str, User]:
     """The users of these names, by name; with `lock` for changing them in this transaction."""
     found = {}
-    for some in _batches(names):
+    for some in batches(names):
         statement = _users().where(usernames.c.username.in_(some)).order_by(usernames.c.username)
         for row in connection.execute(statement.with_for_update(of=users) if lock else statement).mappings():
             found[row["username"]] = _user(row)
@@ -131,31 +127,29 @@ def insert_users(connection: Connection, new: Sequence[NewUser], now: datetime) 
     """Make active users. Returns how many of their names were free: when not all, roll back."""
     if not new:
         return 0
-    connection.execute(
-        insert(users),
-        [
-            {
-                "tenant_id": user.tenant_id,
-                "id": user.id,
-                "username": user.username,
-                "role": user.role.value,
-                "password_hash": user.password_hash,
-                "created_at": now,
-            }
-            for user in new
-        ],
-    )
+    rows: list[Row] = [
+        {
+            "tenant_id": user.tenant_id,
+            "id": user.id,
+            "username": user.username,
+            "role": user.role.value,
+            "password_hash": user.password_hash,
+            "created_at": now,
+        }
+        for user in new
+    ]
+    execute_many(connection, insert(users), rows)
     names: list[Row] = [{"username": user.username, "tenant_id": user.tenant_id, "user_id": user.id} for user in new]
     names.sort(key=lambda row: str(row["username"]))  # so that two transactions cannot wait for each other
     statement = insert_for(connection)(usernames).on_conflict_do_nothing().returning(usernames.c.username)
-    return len(connection.execute(statement, names).all())
+    return count_returned(connection, statement, names)
 
 
 def change_users(connection: Connection, changes: Sequence[Row]) -> None:
     """Set columns of users: each change has `tenant_id`, `user_id` and the same columns with their new values."""
     if changes:
         matches = (users.c.tenant_id == bindparam("of_tenant"), users.c.id == bindparam("of_user"))
-        connection.execute(update(users).where(*matches), [_keyed(change) for change in changes])
+        execute_many(connection, update(users).where(*matches), [_keyed(change) for change in changes])
 
 
 def find_live_access_token(connection: Connection, user: User, now: datetime) -> AccessToken | None:
@@ -192,8 +186,8 @@ def revoke_of_users(connection: Connection, whose: Sequence[tuple[str, str]], no
             access_tokens.c.user_id == bindparam("of_user"),
             access_tokens.c.revoked_at.is_(None),
         )
-        pairs = [{"of_tenant": tenant_id, "of_user": user_id} for tenant_id, user_id in whose]
-        connection.execute(update(access_tokens).where(*matches).values(revoked_at=now), pairs)
+        pairs: list[Row] = [{"of_tenant": tenant_id, "of_user": user_id} for tenant_id, user_id in whose]
+        execute_many(connection, update(access_tokens).where(*matches).values(revoked_at=now), pairs)
 
 
 def revoke_of_tenant(connection: Connection, tenant_id: str, now: datetime) -> int:
@@ -230,9 +224,3 @@ def _user(row: object) -> User:
 def _keyed(change: Row) -> Row:
     values = dict(change)
     return {"of_tenant": values.pop("tenant_id"), "of_user": values.pop("user_id"), **values}
-
-
-def _batches(names: Iterable[T]) -> Iterator[list[T]]:
-    left = iter(names)
-    while some := list(islice(left, NAMES_AT_ONCE)):
-        yield some

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, delete, select
 from chatapi.domain.effective_limits import LimitRow, LimitScope, LimitSetting, Unset
 from chatapi.domain.limits import Metric
 from chatapi.domain.windows import Window
+from chatapi.storage.bulk import batches, execute_many
 from chatapi.storage.counters import insert_for
 from chatapi.storage.tables import Row, limits
 
@@ -32,16 +33,28 @@ def find_limits(
     tenant_id: str,
     *,
     scopes: Collection[LimitScope] = tuple(LimitScope),
-    scope_id: str | None = None,
+    scope_ids: Collection[str] | None = None,
 ) -> list[LimitRow]:
-    """The limits that were set in a tenant, in these scopes, and for one scope's id where it is given."""
+    """The limits that were set in a tenant, in these scopes, and for these ids (a thousand or so) if given."""
     statement = select(limits).where(limits.c.tenant_id == tenant_id, limits.c.scope.in_(scopes))
-    if scope_id is not None:
-        statement = statement.where(limits.c.scope_id == scope_id)
+    if scope_ids is not None:
+        statement = statement.where(limits.c.scope_id.in_(scope_ids))
     return [
         LimitRow(row.scope, row.scope_id, Metric(row.metric), Window(row.window), row.value)
         for row in connection.execute(statement.order_by(*limits.primary_key))
     ]
+
+
+def find_daily_limits(
+    connection: Connection, tenant_id: str, user_ids: Collection[str]
+) -> dict[tuple[str, Metric], LimitSetting]:
+    """The limits per day that were set for users of a tenant themselves, by user's id and metric."""
+    return {
+        (row.scope_id, row.metric): Unset.UNLIMITED if row.value is None else row.value
+        for some in batches(user_ids)
+        for row in find_limits(connection, tenant_id, scopes=[LimitScope.USER], scope_ids=some)
+        if row.window is Window.DAY
+    }
 
 
 def change_limits(connection: Connection, changes: Sequence[LimitChange], now: datetime) -> None:
@@ -50,13 +63,15 @@ def change_limits(connection: Connection, changes: Sequence[LimitChange], now: d
     kept = [change for change in changes if change.setting is not Unset.INHERIT]
     if inherited:
         matches = [column == bindparam(f"of_{column.name}") for column in limits.primary_key]
-        rows = [{f"of_{name}": value for name, value in _key(change).items()} for change in inherited]
-        connection.execute(delete(limits).where(*matches), rows)
+        rows: list[Row] = [{f"of_{name}": value for name, value in _key(change).items()} for change in inherited]
+        execute_many(connection, delete(limits).where(*matches), rows)
     if kept:
         insert = insert_for(connection)(limits)
         changed = {"value": insert.excluded.value, "changed_at": insert.excluded.changed_at}
         statement = insert.on_conflict_do_update(index_elements=list(limits.primary_key), set_=changed)
-        connection.execute(statement, [{**_key(change), "value": _value(change), "changed_at": now} for change in kept])
+        execute_many(
+            connection, statement, [{**_key(change), "value": _value(change), "changed_at": now} for change in kept]
+        )
 
 
 def _key(change: LimitChange) -> Row:
