@@ -21,7 +21,7 @@ settings = load_settings()
 wsgi_app = "chatapi.app:create_app()"
 bind = [settings.bind]
 workers = settings.workers or (1 if settings.is_sqlite else max(2, os.cpu_count() or 2))
-worker_class = "gevent"
+worker_class = "chatapi.gunicorn_worker.Worker"
 worker_connections = 4000
 graceful_timeout = settings.graceful_timeout_s
 timeout = 60  # of a worker's heartbeat, not of a request
@@ -74,6 +74,7 @@ def _drain_before_the_end(worker: Any, runtime: Any) -> None:
     while worker.alive:
         time.sleep(0.1)
     end_at = time.monotonic() + settings.graceful_timeout_s - DRAIN_LEAD_S
-    while runtime.running.all() and time.monotonic() < end_at:
+    while time.monotonic() < end_at:  # or until gunicorn finds no connection any more, and ends this process
+        worker.hang_up_idle()
         time.sleep(0.1)
     drain(runtime, DRAIN_PATIENCE_S)

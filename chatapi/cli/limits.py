@@ -41,10 +41,18 @@ def limits() -> None:
 @click.option("--each-user-of", metavar="TENANT", help="For every user of this tenant that has no limit of its own.")
 @click.option("--tenant", help="For this tenant as a whole, all its users together.")
 @click.option(
-    "--metric", type=click.Choice(["requests", "tokens"]), default="requests", show_default=True, help="What is limited."
+    "--metric",
+    type=click.Choice(["requests", "tokens"]),
+    default="requests",
+    show_default=True,
+    help="What is limited.",
 )
 @click.option(
-    "--window", type=click.Choice(["day", "month"]), default="day", show_default=True, help="Over how long it is counted."
+    "--window",
+    type=click.Choice(["day", "month"]),
+    default="day",
+    show_default=True,
+    help="Over how long it is counted.",
 )
 @with_runtime
 def set_limit(
