@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -135,3 +137,28 @@ def test_an_import_that_is_interrupted_stops_soon() -> None:
 def test_the_cost_of_a_hash_is_read_from_it() -> None:
     assert hash_cost(Hasher(1).hash("x")) == COST
     assert hash_cost("x") is None
+
+
+UNDER_GEVENT = """
+from gevent import monkey; monkey.patch_all()
+import time, gevent
+from chatapi.logic.passwords import Hasher
+hasher, gaps, last = Hasher(1), [], time.perf_counter()
+def tick():
+    global last
+    while True:
+        gevent.sleep(0.001)
+        now = time.perf_counter(); gaps.append(now - last); last = now
+def login():
+    with hasher.turn():
+        hasher.verify(hasher.hash("x"), "x")
+ticker = gevent.spawn(tick)
+gevent.joinall([gevent.spawn(login) for _ in range(10)], raise_error=True)
+hasher.many(range(3), lambda _: hasher.hash("x"), lambda _: None)
+print(len(gaps))
+"""
+
+
+def test_under_gevent_other_greenlets_run_while_passwords_are_hashed() -> None:
+    ran = subprocess.run([sys.executable, "-c", UNDER_GEVENT], capture_output=True, text=True, check=True, timeout=60)
+    assert int(ran.stdout) > 50  # on the hub there would be at most one tick for each of the 23 hashes

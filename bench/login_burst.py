@@ -1,0 +1,120 @@
+"""How much 20 logins at once delay everybody else: `python -m bench.login_burst [--bursts 5] [--database-url URL]`.
+
+A gateway with one worker, the demo upstream and real password hashes. One client asks `/api` and another `/healthz`,
+one question after the other, first in peace and then while bursts of logins come; the medians are compared. Exits with
+1 when the goal is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.gateway import Gateway
+
+GOAL_MS = 50
+LOGINS_AT_ONCE = 20
+PEACE_S = 3.0
+PASSWORD = "a password of the bench"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bursts", type=int, default=5)
+    parser.add_argument("--database-url", help="an empty database; a new SQLite file by default")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        url = arguments.database_url or f"sqlite:///{Path(folder) / 'bench.sqlite3'}"
+        with gateway(url) as server:
+            delays = measure(server, arguments.bursts, Path(folder))
+    worst = max(delays.values())
+    print(f"{LOGINS_AT_ONCE} logins at once delay others' median by {worst:.1f} ms (goal: under {GOAL_MS} ms)")
+    sys.exit(worst >= GOAL_MS)
+
+
+@contextmanager
+def gateway(url: str) -> Iterator[Gateway]:
+    environment = {"CHATAPI_WORKERS": "1", "CHATAPI_DAILY_REQUESTS": "unlimited"}
+    server = Gateway(url, upstream_url=None, environment=environment, arguments=("--demo",), start=False)
+    server.cli("db", "upgrade")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+def measure(server: Gateway, bursts: int, folder: Path) -> dict[str, float]:
+    """Milliseconds by which the median of each probe grows."""
+    names = [f"user{number}" for number in range(LOGINS_AT_ONCE)]
+    add_users(server, [*names, "prober"], folder)
+    bearer = {"Authorization": f"Bearer {server.exchange('prober', PASSWORD).json()['message']['token']}"}
+
+    def ask() -> None:
+        server.http.get("/api", params={"q": "Hello?"}, headers=bearer).raise_for_status()
+
+    def look() -> None:
+        server.http.get("/healthz").raise_for_status()
+
+    probes: dict[str, Callable[[], None]] = {"/api": ask, "/healthz": look}
+    peace = probed(probes, lambda: time.sleep(PEACE_S))
+    storm = probed(probes, lambda: log_in(server, names, bursts))
+    for name in probes:
+        for what, found in (("in peace", peace[name]), ("during logins", storm[name])):
+            median, worst = statistics.median(found), max(found)
+            print(f"{name} {what}: median {median:.1f} ms, worst {worst:.1f} ms, {len(found)} calls")
+    return {name: statistics.median(storm[name]) - statistics.median(peace[name]) for name in probes}
+
+
+def probed(probes: dict[str, Callable[[], None]], meanwhile: Callable[[], None]) -> dict[str, list[float]]:
+    """How long each probe took (ms), again and again while `meanwhile` ran."""
+    found: dict[str, list[float]] = {name: [] for name in probes}
+    over = threading.Event()
+
+    def run(name: str, probe: Callable[[], None]) -> None:
+        while not over.is_set():
+            began = time.perf_counter()
+            probe()
+            found[name].append((time.perf_counter() - began) * 1000)
+            over.wait(0.01)
+
+    threads = [threading.Thread(target=run, args=item) for item in probes.items()]
+    for thread in threads:
+        thread.start()
+    try:
+        meanwhile()
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    return found
+
+
+def log_in(server: Gateway, names: list[str], bursts: int) -> None:
+    """All users log in at the same moment, as often as there are bursts."""
+    for _ in range(bursts):
+        began = time.perf_counter()
+        with ThreadPoolExecutor(len(names)) as pool:
+            codes = list(pool.map(lambda name: server.exchange(name, PASSWORD).status_code, names))
+        assert set(codes) <= {200, 201}, codes
+        print(f"{len(names)} logins at once took {time.perf_counter() - began:.2f} s")
+
+
+def add_users(server: Gateway, names: list[str], folder: Path) -> None:
+    path = folder / "users.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("username", "password"), *((name, PASSWORD) for name in names)])
+    server.cli("users", "import", str(path))
+
+
+if __name__ == "__main__":
+    main()
