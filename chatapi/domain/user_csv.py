@@ -159,7 +159,7 @@ def _records(lines: list[str], problems: list[Problem]) -> Iterator[tuple[int, l
                 what = "a quote is opened and not closed" if unclosed else f"is no well-formed CSV: {error}"
                 problems.append(Problem(start + 1, what))
             else:
-                if any(cell.strip() for cell in cells):
+                if len(cells) > 1 or "".join(cells).strip():
                     yield start + 1, cells
                 continue
             position = start + 1

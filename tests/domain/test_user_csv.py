@@ -52,7 +52,7 @@ def test_without_a_column_there_is_nothing_to_change() -> None:
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
 def test_byte_order_marks_line_ends_and_blank_lines_do_not_matter(end: str, bom: bytes) -> None:
-    text = end.join(["", "username,password,tenant", "", "  ", ",,", 'über,"a ""b"", c",', "", "demo,d,x"])
+    text = end.join(["", "username,password,tenant", "", "  ", "\t", 'über,"a ""b"", c",', "", "demo,d,x"])
     found = rows(bom + text.encode())
     assert [(row.line, row.username, row.password) for row in found] == [(6, "über", 'a "b", c'), (8, "demo", "d")]
     assert rows(text) == found
@@ -78,6 +78,7 @@ def test_every_bad_line_is_named_with_everything_that_is_wrong_with_it() -> None
         " spaced,secret-10,tab\tin,,,,",
         "big,secret-11,,,1000000000000001,1_0,",
         "zero,secret-12,,,٣,+1,",
+        ",,,,,,",
     ]
     found = problems(HEADER + "\n".join(lines))
     quotes = "; what has a comma in it, as hashes have, must be in quotes"
@@ -102,6 +103,8 @@ def test_every_bad_line_is_named_with_everything_that_is_wrong_with_it() -> None
         f"line 13: daily_tokens {number}",
         f"line 14: daily_requests {number}",
         f"line 14: daily_tokens {number}",
+        "line 15: username is missing",
+        "line 15: password is missing, and there is no password_hash",
     ]
     assert "secret" not in "".join(found)
 
