@@ -10,7 +10,6 @@ all.
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,9 +23,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from chatapi.errors import ConfigurationError, DatabaseUnavailable
 from chatapi.settings import Settings
+from chatapi.storage.gate import Gate
 
 LOCK_WAIT_S = 2.0
 POOL_WAIT_S = 2.0
+KEPT_FOR_READING = 2  # of the connections of a pool
+MOST_WRITERS = 4  # of one process at once; more would only wait for each other's rows
 STATEMENT_TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 2
 
@@ -39,7 +41,9 @@ class Database:
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self.is_sqlite = settings.is_sqlite
         self._clock = clock or (_sqlite_now if self.is_sqlite else _postgresql_now)
-        self._writing = threading.Lock()
+        self._writing = Gate(
+            1 if self.is_sqlite else max(1, min(MOST_WRITERS, settings.database_pool - KEPT_FOR_READING))
+        )
         if self.is_sqlite:
             path = make_url(settings.database).database
             if not path or path == ":memory:":
@@ -93,20 +97,11 @@ class Database:
         Raises:
             DatabaseUnavailable: the database cannot answer, or its lock was not to be had within `wait_s`.
         """
-        with _translated():
-            if not self.is_sqlite:
-                with self.engine.begin() as connection:
-                    yield connection
-                return
-            if not self._writing.acquire(timeout=wait_s):
-                raise DatabaseUnavailable
-            try:
-                with self.engine.connect() as connection:
-                    _begin_immediate(connection, wait_s)
-                    yield connection
-                    connection.commit()
-            finally:
-                self._writing.release()
+        with _translated(), self._writing.entered(wait_s), self.engine.connect() as connection:
+            if self.is_sqlite:
+                _begin_immediate(connection, wait_s)
+            yield connection
+            connection.commit()
 
     def try_lock(self, connection: Connection, name: str) -> bool:
         """Take the installation-wide lock `name` until this transaction ends, or say at once that another has it.
