@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningInsert
 
 from chatapi.domain.limits import Amount, Counter, CounterKey, Metric, Scope
 from chatapi.storage.tables import Row, counters
 
 Key = tuple[str, CounterKey]  # a tenant's id and the counter
+InsertType = Callable[[Table], postgresql.Insert | sqlite.Insert]
 COLUMNS = [f"{metric}_{side}" for metric in Metric for side in ("used", "held")]
 NOTHING = Amount()
 LOCK_ORDER = {scope: position for position, scope in enumerate(Scope)}
@@ -28,7 +32,7 @@ class Change:
         return Change(self.used - -other.used, self.held - -other.held)
 
 
-def insert_for(connection: Connection) -> type[postgresql.Insert | sqlite.Insert]:
+def insert_for(connection: Connection) -> InsertType:
     """The INSERT of this database that knows ON CONFLICT."""
     return sqlite.Insert if connection.dialect.name == "sqlite" else postgresql.Insert
 
@@ -39,9 +43,7 @@ def add(connection: Connection, changes: Mapping[Key, Change]) -> dict[Key, Coun
     One statement whose rows are sorted: every transaction locks counters in the same order (access tokens, users,
     tenants; then by key), so that no two can wait for each other. A change of nothing only locks and reads.
     """
-    insert = insert_for(connection)(counters)
-    added = {name: counters.c[name] + insert.excluded[name] for name in COLUMNS}
-    statement = insert.on_conflict_do_update(index_elements=list(counters.primary_key), set_=added).returning(counters)
+    statement = _upsert(insert_for(connection))
     rows = [_row(key, changes[key]) for key in sorted(changes, key=_order)]
     found = {}
     for row in connection.execute(statement, rows).mappings():
@@ -51,6 +53,13 @@ def add(connection: Connection, changes: Mapping[Key, Change]) -> dict[Key, Coun
             Amount(row["requests_held"], row["tokens_held"], row["cost_held"]),
         )
     return found
+
+
+@lru_cache  # building it anew costs more than running it
+def _upsert(insert_type: InsertType) -> ReturningInsert[Any]:
+    insert = insert_type(counters)
+    added = {name: counters.c[name] + insert.excluded[name] for name in COLUMNS}
+    return insert.on_conflict_do_update(index_elements=list(counters.primary_key), set_=added).returning(counters)
 
 
 def _order(key: Key) -> tuple[int, str, str, str, str]:

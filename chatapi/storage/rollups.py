@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Insert
 
 from chatapi.domain.calls import Charge, HeldCall
-from chatapi.storage.counters import insert_for
+from chatapi.storage.counters import InsertType, insert_for
 from chatapi.storage.tables import Row, usage_days
 
 KEY = ("tenant_id", "user_id", "model", "day")
@@ -21,10 +22,15 @@ def add(connection: Connection, charges: Iterable[tuple[HeldCall, Charge, Charge
         row = rows.setdefault(key, dict.fromkeys(_figures(charge), 0))
         for name, figure in _figures(charge).items():
             row[name] += figure - _figures(before)[name]
-    insert = insert_for(connection)(usage_days)
+    sorted_rows = [dict(zip(KEY, key, strict=True)) | rows[key] for key in sorted(rows)]
+    connection.execute(_upsert(insert_for(connection)), sorted_rows)
+
+
+@lru_cache  # building it anew costs more than running it
+def _upsert(insert_type: InsertType) -> Insert:
+    insert = insert_type(usage_days)
     added = {name: usage_days.c[name] + insert.excluded[name] for name in _figures(Charge())}
-    statement = insert.on_conflict_do_update(index_elements=list(usage_days.primary_key), set_=added)
-    connection.execute(statement, [dict(zip(KEY, key, strict=True)) | rows[key] for key in sorted(rows)])
+    return insert.on_conflict_do_update(index_elements=list(usage_days.primary_key), set_=added)
 
 
 def _figures(charge: Charge) -> Row:
