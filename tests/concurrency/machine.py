@@ -99,6 +99,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(who=INDEX, where=INDEX, prompt=st.integers(0, 80), wanted=st.integers(1, 120), faults=FAULTS)
     def admit(self, who: int, where: int, prompt: int, wanted: int, faults: list[str]) -> None:
         """A call asks to be admitted, while the database may fail."""
+        self._admit(who, where, prompt, wanted, faults)
+
+    def _admit(self, who: int, where: int, prompt: int, wanted: int, faults: list[str]) -> None:
         claims, worker_id = self._pick(self.people, who), self._pick(self.workers, where)
         need = Need(prompt, wanted, min(wanted, 16))
         admission, expected = ask(claims, worker_id, need), self.model.expected(claims, worker_id, need)
@@ -120,6 +123,13 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             assert decision == expected
 
+    @rule(who=INDEX, where=INDEX, count=st.integers(2, 6), wanted=st.integers(1, 120))
+    def admit_several(self, who: int, where: int, count: int, wanted: int) -> None:
+        """A user sends a burst of calls, which are in flight together; so quotas come to their ends."""
+        self.renew(where)
+        for number in range(count):
+            self._admit(who, where, 10 * number, wanted, [])
+
     @precondition(lambda self: self._known())
     @rule(which=INDEX, answered=st.booleans(), used=st.tuples(st.integers(0, 90), st.integers(0, 150)), faults=FAULTS)
     def settle(self, which: int, answered: bool, used: tuple[int, int], faults: list[str]) -> None:
@@ -134,7 +144,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def release(self, which: int, faults: list[str]) -> None:
         """The upstream never ran the call."""
         call = self._pick(self._known(), which)
-        self._end(call, Settlement(held_of(call), CallState.RELEASED, Charge(), "refused", AttemptState.REFUSED), faults)
+        self._end(
+            call, Settlement(held_of(call), CallState.RELEASED, Charge(), "refused", AttemptState.REFUSED), faults
+        )
 
     @rule()
     def repay(self) -> None:
@@ -163,6 +175,15 @@ class LedgerMachine(RuleBasedStateMachine):
     def crash(self, where: int) -> None:
         """A worker dies: it never renews again, and what it knew of its calls is forgotten."""
         self.workers.remove(self._pick(self.workers, where))
+
+    @rule(where=INDEX)
+    def crash_and_be_swept(self, where: int) -> None:
+        """A worker dies, its lease runs out, and another one sweeps up."""
+        worker_id = self._pick(self.workers, where)
+        self.start_worker()
+        self.workers.remove(worker_id)
+        self._move_to(self.model.now + timedelta(seconds=LEASE_S))
+        self.sweep()
 
     # Time and sweeps
     @rule(seconds=st.sampled_from([1, 14, 15, 16, 61, 901, 3600, 86400]))
@@ -295,7 +316,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def _new_call(self, admission: Admission, granted: int, state: str, held: HeldCall | None = None) -> Call:
         deadline, day = self.model.now + timedelta(seconds=DEADLINE_S), self.model.day(admission.claims.tenant_id)
         bound = admission.need.prompt_bound
-        return Call(admission.call_id, admission.claims, admission.worker_id, day, bound, granted, deadline, state, held)
+        return Call(
+            admission.call_id, admission.claims, admission.worker_id, day, bound, granted, deadline, state, held
+        )
 
     def _admission_failed(self, admission: Admission, faults: list[str], expected: str | int) -> None:
         """An admission failed: in doubt it is written as released, as soon as the database takes that; else nothing is."""

@@ -88,7 +88,13 @@ class World:
         changed_at: datetime = LONG_AGO,
     ) -> None:
         """Set a limit, or say with None that there is none."""
-        place = {"tenant_id": tenant_id, "scope": scope, "scope_id": scope_id, "metric": metric.value, "window": window.value}
+        place = {
+            "tenant_id": tenant_id,
+            "scope": scope,
+            "scope_id": scope_id,
+            "metric": metric.value,
+            "window": window.value,
+        }
         with self.database.write() as connection:
             connection.execute(delete(tables.limits).filter_by(**place))
             connection.execute(insert(tables.limits), place | {"value": value, "changed_at": changed_at})

@@ -1,0 +1,82 @@
+"""One process of the race: threads that call as fast as they can until they are denied. `test_race.py` starts several.
+
+Usage: python -m tests.concurrency.racer DATABASE_URL THREADS START_AT WHO…   (WHO: tenant/user/jti; START_AT: Unix time)
+Prints one JSON object: calls granted and settled, denials for good, denials though only holds were in the way, and how
+often the database could not answer.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections import Counter as Tally
+from contextlib import suppress
+
+from chatapi.domain.calls import AttemptState, CallState, Charge, Grant, Settlement
+from chatapi.domain.limits import Denial, DenialKind
+from chatapi.domain.principals import Claims
+from chatapi.domain.usage import Usage, UsageSource
+from chatapi.errors import DatabaseUnavailable
+from chatapi.logic.turns import Turns
+from chatapi.storage import leases
+from tests.concurrency.world import RENEW_S, World, ask, world_of
+
+WAIT_S = 30.0
+
+
+def run(world: World, turns: Turns, worker_id: str, claims: Claims, tally: Tally[str]) -> None:
+    """Call, be answered and settle, until a denial says that the quota is used up."""
+    while True:
+        admission = ask(claims, worker_id)
+        try:
+            decision = turns.take(claims, lambda admission=admission: world.writer.submit(admission))  # type: ignore[misc]
+        except DatabaseUnavailable as error:
+            tally[f"unavailable: {type(error.__cause__).__name__} {str(error.__cause__)[:120]}"] += 1
+            continue
+        if isinstance(decision, Grant):
+            usage = Usage(7, 0, 3, 0, UsageSource.UPSTREAM)
+            charge = Charge(answered=True, usage=usage)
+            world.writer.submit(
+                Settlement(decision.call, CallState.SETTLED, charge, "completed", AttemptState.ANSWERED)
+            )
+            tally["granted"] += 1
+            continue
+        good = isinstance(decision, Denial) and decision.kind is DenialKind.USED_UP
+        tally["denied" if good else "falsely_denied"] += 1
+        return
+
+
+def renew(world: World, worker_id: str) -> None:
+    """Keep the lease, as a worker's keeper does."""
+    while True:
+        time.sleep(RENEW_S)
+        with suppress(DatabaseUnavailable):
+            leases.renew(world.database, worker_id)
+
+
+def main() -> None:
+    """Run the threads, and print what happened."""
+    url, threads, start_at, *who = sys.argv[1:]
+    people = [Claims(*person.split("/")) for person in who]
+    tallies = [Tally[str]() for _ in range(int(threads))]
+    with world_of(url) as world:
+        turns, worker_id = Turns(WAIT_S, 100), world.worker()
+        racers = [
+            threading.Thread(target=run, args=(world, turns, worker_id, people[number % len(people)], tally))
+            for number, tally in enumerate(tallies)
+        ]
+        threading.Thread(target=renew, args=(world, worker_id), daemon=True).start()
+        time.sleep(max(0.0, float(start_at) - time.time()))
+        for racer in racers:
+            racer.start()
+        for racer in racers:
+            racer.join()
+        while world.writer.repay():
+            time.sleep(0.05)
+    print(json.dumps(sum(tallies, Tally())))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""Real processes race for one quota: exactly as many calls are admitted as it allows, and nobody is denied too early.
+
+`make test` runs each race once; CHATAPI_RACES=20 as often as that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter as Tally
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import select
+
+from chatapi.domain.limits import Metric
+from chatapi.domain.windows import Window
+from chatapi.storage.tables import counters
+from tests.concurrency.world import World, world_of
+from tests.support.faults import FaultyUpstream
+from tests.support.gateway import MakeGateway
+from tests.support.postgres import DATABASES, FreshDatabase
+from tests.support.processes import PROJECT_ROOT, clean_environment
+from tests.support.routes import API, LIMIT_REACHED, refused_envelope
+
+RACES = int(os.environ.get("CHATAPI_RACES", "1"))
+PROCESSES, THREADS, LIMIT = 4, 16, 1000
+START_S = 2.0  # until every process is there
+DEFAULT_QUOTA = 10
+SHORTEST_DAY_S, LONGEST_DAY_S = 1, 25 * 3600
+
+
+def race(url: str, people: list[str]) -> Tally[str]:
+    """Let the processes run, all at once; what happened in all of them."""
+    command = [sys.executable, "-m", "tests.concurrency.racer", url, str(THREADS), str(time.time() + START_S), *people]
+    racers = [
+        subprocess.Popen(command, env=clean_environment({}), cwd=PROJECT_ROOT, stdout=subprocess.PIPE, text=True)
+        for _ in range(PROCESSES)
+    ]
+    said = [racer.communicate(timeout=120)[0] for racer in racers]
+    assert [racer.returncode for racer in racers] == [0] * PROCESSES
+    return sum((Tally(json.loads(text)) for text in said), Tally())
+
+
+def used(world: World, scope_id: str) -> tuple[int, int]:
+    """Requests that a scope has used today, and that it holds."""
+    columns = (counters.c.requests_used, counters.c.requests_held)
+    with world.database.read() as connection:
+        row = connection.execute(
+            select(*columns).where(counters.c.scope_id == scope_id, counters.c.window == "day")
+        ).one()
+    return row.requests_used, row.requests_held
+
+
+@pytest.mark.usefixtures("far_from_midnight")
+@pytest.mark.parametrize("bound", ["tenant", "user"])
+@pytest.mark.parametrize("kind", DATABASES)
+@pytest.mark.parametrize("number", range(RACES))
+def test_processes_that_race_are_admitted_exactly_as_often_as_the_limit_allows(
+    fresh_database: FreshDatabase, kind: str, bound: str, number: int
+) -> None:
+    url = fresh_database(kind)
+    with world_of(url) as world:
+        tenant_id = world.add_tenant("racers")
+        people = [world.add_user(f"racer-{name}", "racers") for name in range(8 if bound == "tenant" else 1)]
+        scope_id = tenant_id if bound == "tenant" else people[0].user_id
+        world.set_limit(bound, scope_id, Metric.REQUESTS, Window.DAY, LIMIT, tenant_id=tenant_id)
+        happened = race(url, [f"{claims.tenant_id}/{claims.user_id}/{claims.jti}" for claims in people])
+        print(f"race {number} on {kind}, {bound}-bound: {dict(happened)}")
+        assert happened["granted"] == LIMIT
+        assert happened["falsely_denied"] == 0
+        assert happened["denied"] == PROCESSES * THREADS
+        assert used(world, scope_id) == (LIMIT, 0)
+        assert world.audit() == []
+
+
+@pytest.mark.usefixtures("far_from_midnight")
+def test_the_eleventh_question_of_a_day_is_denied_by_two_gateways_at_the_same_instant(
+    database_url: str, make_gateway: MakeGateway, faults: FaultyUpstream, marker: str
+) -> None:
+    gateways = [make_gateway(database_url, start=False), make_gateway(database_url, start=False)]
+    gateways[0].start_with_users()
+    gateways[1].start()
+    token = gateways[0].sign_in("plain")
+    answers = [API.ask(gateways[number % 2], f"{marker} {number}", token) for number in range(DEFAULT_QUOTA)]
+    assert [answer.status_code for answer in answers] == [200] * DEFAULT_QUOTA
+    with ThreadPoolExecutor(2) as pool:
+        denials = list(pool.map(lambda gateway: API.ask(gateway, marker, token), gateways))
+    assert [denial.status_code for denial in denials] == [429, 429]
+    assert [refused_envelope(denial) for denial in denials] == [LIMIT_REACHED] * 2
+    waits = [int(denial.headers["retry-after"]) for denial in denials]
+    assert all(SHORTEST_DAY_S <= wait <= LONGEST_DAY_S for wait in waits)
+    assert abs(waits[0] - waits[1]) <= 1
+    assert len(faults.about(marker)) == DEFAULT_QUOTA
