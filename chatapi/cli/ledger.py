@@ -7,18 +7,16 @@ from datetime import datetime
 
 import click
 import orjson
-from rich.console import Console
-from rich.table import Table
 
 from chatapi.cli.context import with_runtime
+from chatapi.cli.output import show
 from chatapi.logic import audit as auditing
 from chatapi.logic import keeping
 from chatapi.logic import usage as reporting
 from chatapi.logic.runtime import Runtime
 
 A_DAY = click.DateTime(formats=["%Y-%m-%d"])
-HEADINGS = ("Tenant", "Day", "User", "Model", "Requests", "Prompt tokens", "Completion tokens", "Total tokens")
-NUMBERS_FROM = 4
+COLUMNS = ("tenant", "day", "user", "model", "requests", "prompt_tokens", "completion_tokens", "total_tokens")
 
 
 @click.command()
@@ -41,7 +39,8 @@ def usage(
     if as_json:
         _write_json(rows)
     else:
-        Console().print(_table(rows))
+        show([_readable(row) for row in rows], COLUMNS, as_json=False)
+        click.echo("Costs are not shown: calls have no price yet.", err=True)
 
 
 @click.command()
@@ -91,11 +90,6 @@ def _write_json(rows: Iterable[reporting.UsageRow]) -> None:
     click.echo(b"[]" if before == b"[\n" else b"\n]")
 
 
-def _table(rows: Iterable[reporting.UsageRow]) -> Table:
-    table = Table(caption="Costs are not shown: calls have no price yet.")
-    for position, heading in enumerate(HEADINGS):
-        table.add_column(heading, justify="right" if position >= NUMBERS_FROM else "left")
-    for row in rows:
-        figures = (row.requests, row.prompt_tokens, row.completion_tokens, row.total_tokens)
-        table.add_row(row.tenant, row.day, row.user, row.model, *(f"{figure:,}" for figure in figures))
-    return table
+def _readable(row: reporting.UsageRow) -> dict[str, object]:
+    record = reporting.as_record(row)
+    return {name: f"{value:,}" if isinstance(value, int) else value for name, value in record.items()}

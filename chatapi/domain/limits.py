@@ -86,6 +86,11 @@ class Standing:
     held: int
     resets_at: datetime
 
+    def after(self, used: Amount, held: Amount) -> Standing:
+        """The standing once these amounts have been added."""
+        metric = self.limit.metric
+        return replace(self, used=self.used + used.of(metric), held=self.held + held.of(metric))
+
     @property
     def left(self) -> int:
         """What is neither used nor held; never negative."""

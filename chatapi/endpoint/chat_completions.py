@@ -35,7 +35,7 @@ def create() -> Response:
     answer = calls.run(runtime(), ask)
     note_call(answer)
     response = json_response(answer.body)
-    add_rate_limits(response, answer.grant.standings)
+    add_rate_limits(response, answer.standings)
     return response
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from itertools import chain
 
 from flask import Response
 
 from chatapi.domain import chat_request
+from chatapi.domain.chat_request import ChatRequest
 from chatapi.endpoint.bodies import json_object
 from chatapi.endpoint.context import note_call, runtime
 from chatapi.endpoint.policy import Auth, PolicedBlueprint, claims
 from chatapi.endpoint.streaming import stream_response
 from chatapi.errors import UpstreamError
 from chatapi.logic import calls
-from chatapi.logic.streams import MeteredStream
 
 MOST_COMPLETION_TOKENS = 800
 NO_SYSTEM_MESSAGE = "none"
@@ -25,38 +26,34 @@ blueprint = PolicedBlueprint("chats", __name__, Auth.BEARER)
 @blueprint.post("/chat")
 def chat() -> Response:
     """Stream the reply. What fails before its first piece has a status; after it, the body is broken off."""
-    settings = runtime().settings
-    messages = json_object().get("messages")
-    system = settings.system_message
-    first = [{"role": "system", "content": system}] if system and system != NO_SYSTEM_MESSAGE else []
-    request = chat_request.parse(
-        {"model": settings.model, "messages": messages}
-    )  # refuses in terms of what the client sent
-    body = {
-        **request.body,
-        "messages": [*first, *request.messages],
-        "temperature": 0,
-        "max_tokens": MOST_COMPLETION_TOKENS,
-        "stream": True,
-    }
-    stream = calls.open_stream(runtime(), calls.Ask(claims(), "/chat", chat_request.parse(body)))
+    asked = chat_request.parse({"model": runtime().settings.model, "messages": json_object().get("messages")})
+    request = chat_request.parse(_upstream_body(asked))
+    stream = calls.open_stream(runtime(), calls.Ask(claims(), "/chat", request))
     note_call(stream)
-    pieces = _pieces(stream)
+    pieces = (text.encode() for text in stream.texts())
     try:
-        head = list(_first(pieces))
+        first = next(pieces, None)
     except UpstreamError:
         stream.close()
         raise
-    return stream_response(stream, chain(head, pieces))
+    return stream_response(stream, chain([] if first is None else [first], _breaking_off(pieces)))
 
 
-def _pieces(stream: MeteredStream) -> Iterator[bytes]:
-    for event in stream.events():
-        if event.text:
-            yield event.text.encode()
+def _upstream_body(asked: ChatRequest) -> dict[str, object]:
+    """What the contract makes of the messages: a system message first, temperature 0, a cap on the completion.
+
+    Models that reason refuse a temperature, and know the cap by its newer name only.
+    """
+    system = runtime().settings.system_message
+    first = [{"role": "system", "content": system}] if system and system != NO_SYSTEM_MESSAGE else []
+    cap = {"max_completion_tokens": MOST_COMPLETION_TOKENS}
+    tuned = cap if asked.reasons else {"max_tokens": MOST_COMPLETION_TOKENS, "temperature": 0}
+    return {**asked.body, "messages": [*first, *asked.messages], "stream": True, **tuned}
 
 
-def _first(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    for piece in pieces:
-        yield piece
-        return
+def _breaking_off(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces; when they fail, the connection is cut, and the server has nothing to say about it in its log."""
+    try:
+        yield from pieces
+    except UpstreamError as error:
+        raise ConnectionResetError(errno.ECONNRESET, "the answer broke off") from error

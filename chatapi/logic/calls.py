@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chatapi.domain.calls import Charge, Grant
+from chatapi.domain.limits import Standing
 from chatapi.domain.usage import Usage
 from chatapi.errors import UpstreamError
 from chatapi.logic.admission import Admitted, Ask, admit
@@ -21,12 +22,13 @@ __all__ = ["Answer", "Ask", "open_stream", "run"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer, settled: the upstream's reply as it came, its text, and what it was charged."""
+    """A whole answer, settled: the upstream's reply as it came, its text, its usage, and how the limits stand now."""
 
     body: dict[str, object]
     text: str
     usage: Usage
     grant: Grant
+    standings: tuple[Standing, ...]
 
 
 def run(runtime: Runtime, ask: Ask) -> Answer:
@@ -47,8 +49,10 @@ def run(runtime: Runtime, ask: Ask) -> Answer:
     except BaseException:
         call.settle_at_hold("aborted")
         raise
-    call.settle(Charge(answered=True, usage=usage), "completed", reply.upstream_id)
-    return Answer(reply.body, reply.text, usage, admitted.grant)
+    charge = Charge(answered=True, usage=usage)
+    call.settle(charge, "completed", reply.upstream_id)
+    standings = tuple(standing.after(charge.amount, -call.held.hold) for standing in admitted.grant.standings)
+    return Answer(reply.body, reply.text, usage, admitted.grant, standings)
 
 
 def open_stream(runtime: Runtime, ask: Ask) -> MeteredStream:

@@ -8,7 +8,12 @@ from chatapi.upstream import tokens
 
 
 def counted(admitted: Admitted, produced: str) -> Usage:
-    """The usage of a call that sent `admitted`'s prompt and got `produced`, all choices together."""
+    """The usage of a call that sent `admitted`'s prompt and got `produced`, all choices together.
+
+    Images and audio in the prompt cannot be measured here; they are charged at their bound, for what is unknown is
+    never free.
+    """
     model = admitted.grant.call.model
-    prompt = tokens.measure_prompt(model, admitted.ask.request.body)
+    body = admitted.ask.request.body
+    prompt = tokens.measure_prompt(model, body) + tokens.bound_of_other_parts(body)
     return Usage(prompt, 0, tokens.count_text(model, produced), 0, UsageSource.COUNTED)

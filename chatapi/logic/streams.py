@@ -51,6 +51,14 @@ class MeteredStream:
         if last is not None:
             yield last
 
+    def texts(self) -> Iterator[str]:
+        """What the first choice says, piece by piece.
+
+        Raises:
+            UpstreamError: as `events`.
+        """
+        return (event.text for event in self.events() if event.text)
+
     def close(self) -> None:
         """The client is done or gone: cancel the upstream, and settle what was relayed unless that is done already."""
         self._settle(self._admitted.call.stop_reason or "client_gone", answered=True)

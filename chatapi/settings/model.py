@@ -7,22 +7,30 @@ Each field's description is its documentation: `docs/configuration.md` must name
 from __future__ import annotations
 
 import os
+import zoneinfo
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from chatapi.errors import ConfigurationError
 from chatapi.settings.secret import SHORTEST_SECRET_BYTES, kept_secret
 from chatapi.settings.sources import PROJECT_ROOT, LegacyConfig
 
+LAST_PORT = 65_535
+SECRETS = frozenset(  # never in a traceback or a log; addresses may carry passwords
+    {"OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "CHATAPI_JWT_SECRET_KEY", "CHATAPI_DATABASE_URL", "HTTPS_PROXY"}
+)
+zoneinfo.reset_tzpath(to=())  # the pinned tzdata, not each machine's own: all must agree on when a day begins
+
 
 def _named(name: str, *others: str, default: Any, description: str, **bounds: Any) -> Any:
     """A field that is read from the environment variable `name` (or, failing that, from one of `others`)."""
-    return Field(default, validation_alias=AliasChoices(name, *others), description=description, **bounds)
+    aliases = AliasChoices(name, *others)
+    return Field(default, validation_alias=aliases, description=description, repr=name not in SECRETS, **bounds)
 
 
 class Settings(BaseSettings):
@@ -226,6 +234,23 @@ class Settings(BaseSettings):
             raise ValueError(f"is shorter than {SHORTEST_SECRET_BYTES} bytes; make one with: openssl rand -hex 32")
         return value
 
+    @field_validator("bind")
+    @classmethod
+    def _an_address(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        is_path = value.startswith("unix:") and len(value) > len("unix:")
+        if not is_path and not (host and port.isascii() and port.isdigit() and int(port) <= LAST_PORT):
+            raise ValueError(f"{value!r} is neither HOST:PORT, such as 127.0.0.1:5000, nor unix:PATH")
+        return value
+
+    @model_validator(mode="after")
+    def _renewed_in_time(self) -> Self:
+        if self.renew_s * 2 > self.lease_s:
+            raise ValueError(
+                "CHATAPI_RENEW_S must be at most half of CHATAPI_LEASE_S, or living workers lose their calls"
+            )
+        return self
+
     @cached_property
     def database(self) -> str:
         """The URL to connect to: psycopg 3 for every spelling of PostgreSQL, a file in the var folder by default."""
@@ -268,9 +293,12 @@ def load_settings(**overrides: Any) -> Settings:
     Raises:
         ConfigurationError: naming each setting that is wrong, and why.
     """
-    env_file = Path(os.environ.get("CHATAPI_ENV_FILE") or PROJECT_ROOT / "envs" / ".env")
+    named = os.environ.get("CHATAPI_ENV_FILE")
+    env_file = Path(named) if named else PROJECT_ROOT / "envs" / ".env"
+    if named and not env_file.exists():
+        raise ConfigurationError(f"CHATAPI_ENV_FILE: there is no file {named}")
     try:
-        return Settings(_env_file=env_file if env_file.is_file() else None, **overrides)  # type: ignore[call-arg]
+        return Settings(_env_file=env_file if env_file.exists() else None, **overrides)  # type: ignore[call-arg]
     except ValidationError as error:
         problems = "\n".join(
             f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()

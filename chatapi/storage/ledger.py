@@ -2,7 +2,7 @@
 nothing.
 
 A call leaves `held` by compare-and-set on its state, so that of a settlement, its replay and a sweep exactly one moves
-the counters (invariant I3); call rows are locked before counters, and counters before roll-ups (DESIGN §3).
+the counters (invariant I3); call rows are locked before counters, and counters before roll-ups (docs/metering.md).
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Ledger:
         counters.add(connection, dict.fromkeys(keys, Change(held=call.hold)))
         if not calls.insert(connection, call, CallState.HELD, AttemptState.SENT):
             raise ValueError(f"call {call.call_id} was admitted before")
-        return Grant(call, fit.bounded, tuple(_after(standing, call.hold) for standing in standings), now)
+        return Grant(call, fit.bounded, tuple(standing.after(Amount(), call.hold) for standing in standings), now)
 
     def settle(self, connection: Connection, settlement: Settlement) -> bool:
         """Write the truth about a call, once. Returns False when it was already there (a replay).
@@ -142,7 +142,9 @@ class Ledger:
                 if calls.change(connection, call, state, settlement.state, settlement.charge, **truth):
                     calls.end_attempt(connection, settlement, now)
                     return left
-            lost = truth | {"expired_at": now}  # its hold is gone: for invariant I1 the truth is as late as an expired call's
+            lost = truth | {
+                "expired_at": now
+            }  # its hold is gone: for invariant I1 the truth is as late as an expired call's
             if calls.insert(
                 connection, call, settlement.state, settlement.attempt, **lost, **charge_row(settlement.charge)
             ):
@@ -221,7 +223,3 @@ def _held(admission: Admission, day: str, completion_granted: int, now: datetime
         admitted_at=now,
         deadline_at=now + timedelta(seconds=admission.deadline_s),
     )
-
-
-def _after(standing: Standing, hold: Amount) -> Standing:
-    return Standing(standing.limit, standing.used, standing.held + hold.of(standing.limit.metric), standing.resets_at)

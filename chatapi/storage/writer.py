@@ -20,6 +20,7 @@ from chatapi.storage.ledger import Ledger
 
 TRIES = 3
 PAUSE_S = 0.05
+ADMISSION_PATIENCE_S = 1.0  # after which a failed admission is not tried again: a client had better hear it soon
 
 Item = Admission | Settlement | Abandonment
 
@@ -83,7 +84,8 @@ class LedgerWriter:
         )
 
     def _admit(self, admission: Admission) -> Decision:
-        for attempt in range(TRIES):
+        give_up_at = time.monotonic() + ADMISSION_PATIENCE_S
+        while True:
             progress = _Progress()
             try:
                 with self._database.write() as connection:
@@ -94,10 +96,9 @@ class LedgerWriter:
                 if progress.committing:
                     self.submit(Abandonment(admission))
                     raise
-                if attempt == TRIES - 1:
+                if time.monotonic() >= give_up_at:
                     raise
                 time.sleep(PAUSE_S)
-        raise DatabaseUnavailable
 
     def _write(self, item: Settlement | Abandonment) -> None:
         for attempt in range(TRIES):

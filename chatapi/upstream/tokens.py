@@ -82,11 +82,14 @@ def count_prompt(model: str, body: Mapping[str, object]) -> int:
         InvalidRequest: a part has no bound.
     """
     messages = body.get("messages")
-    messages = messages if isinstance(messages, list) else []
-    margin = MARGIN_PER_BODY + MARGIN_PER_MESSAGE * len(messages)
-    return (
-        measure_prompt(model, body) + margin + sum(prompt_bound_of({"part": part}) for part in _other_parts(messages))
-    )
+    margin = MARGIN_PER_BODY + MARGIN_PER_MESSAGE * (len(messages) if isinstance(messages, list) else 0)
+    return measure_prompt(model, body) + margin + bound_of_other_parts(body)
+
+
+def bound_of_other_parts(body: Mapping[str, object]) -> int:
+    """The bound of the parts that are no text, which nobody here can measure; 0 when there are none."""
+    messages = body.get("messages")
+    return sum(prompt_bound_of({"part": part}) for part in _other_parts(messages if isinstance(messages, list) else []))
 
 
 def cut_text(model: str, text: str, most: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import subprocess
 import tempfile
 import time
@@ -61,7 +62,7 @@ class Gateway:
         self.environment = {
             "CHATAPI_DATABASE_URL": database_url,
             "CHATAPI_VAR_DIR": str(self.folder / "var"),
-            "CHATAPI_ENV_FILE": str(self.folder / "no.env"),
+            "CHATAPI_ENV_FILE": os.devnull,
             "CHATAPI_BIND": f"127.0.0.1:{self.port}",
             "CHATAPI_JWT_SECRET_KEY": JWT_SECRET,
             **upstream,
@@ -97,8 +98,12 @@ class Gateway:
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 [*chatapi_command(), "serve", *self.arguments],
-                env=clean_environment(self.environment), cwd=self.folder,
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                env=clean_environment(self.environment),
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         if wait:
             self._await_ready()
@@ -137,8 +142,14 @@ class Gateway:
         """Run a `chatapi` command in this installation, whatever its exit code."""
         return subprocess.run(
             [*chatapi_command(), *arguments],
-            env=clean_environment({**self.environment, **(environment or {})}), cwd=self.folder,
-            input=stdin or "", capture_output=True, text=True, encoding="utf-8", timeout=120, check=False,
+            env=clean_environment({**self.environment, **(environment or {})}),
+            cwd=self.folder,
+            input=stdin or "",
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=120,
+            check=False,
         )
 
     def cli(self, *arguments: str, environment: Mapping[str, str] | None = None, stdin: str | None = None) -> str:

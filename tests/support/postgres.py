@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -105,11 +106,16 @@ def migrate(url: str) -> None:
     """Bring the schema of a database up to date, as an administrator does: `chatapi db upgrade`."""
     with tempfile.TemporaryDirectory(prefix="chatapi-migrate-") as folder:
         environment = clean_environment(
-            {"CHATAPI_DATABASE_URL": url, "CHATAPI_VAR_DIR": folder, "CHATAPI_ENV_FILE": str(Path(folder) / "none")}
+            {"CHATAPI_DATABASE_URL": url, "CHATAPI_VAR_DIR": folder, "CHATAPI_ENV_FILE": os.devnull}
         )
         done = subprocess.run(
             [*chatapi_command(), "db", "upgrade"],
-            env=environment, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=120, check=False,
+            env=environment,
+            cwd=PROJECT_ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
     if done.returncode:
         raise RuntimeError(f"chatapi db upgrade failed ({done.returncode}):\n{done.stdout}\n{done.stderr}")
