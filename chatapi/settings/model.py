@@ -6,17 +6,15 @@ Each field's description is its documentation: `docs/configuration.md` must name
 
 from __future__ import annotations
 
-import os
 import zoneinfo
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from chatapi.errors import ConfigurationError
 from chatapi.settings.secret import SHORTEST_SECRET_BYTES, kept_secret
 from chatapi.settings.sources import PROJECT_ROOT, LegacyConfig
 
@@ -285,22 +283,3 @@ class Settings(BaseSettings):
     def secret(self) -> str:
         """The secret that signs access tokens; made on first use and kept with mode 0600 in the var folder."""
         return self.jwt_secret_key or kept_secret(self.var_dir / "jwt_secret_key")
-
-
-def load_settings(**overrides: Any) -> Settings:
-    """Read the settings once. `overrides` win over everything, by field name.
-
-    Raises:
-        ConfigurationError: naming each setting that is wrong, and why.
-    """
-    named = os.environ.get("CHATAPI_ENV_FILE")
-    env_file = Path(named) if named else PROJECT_ROOT / "envs" / ".env"
-    if named and not env_file.exists():
-        raise ConfigurationError(f"CHATAPI_ENV_FILE: there is no file {named}")
-    try:
-        return Settings(_env_file=env_file if env_file.exists() else None, **overrides)  # type: ignore[call-arg]
-    except ValidationError as error:
-        problems = "\n".join(
-            f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()
-        )
-        raise ConfigurationError(f"These settings are wrong:\n{problems}") from None

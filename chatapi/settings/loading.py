@@ -1,0 +1,32 @@
+"""Reading the settings, once, at start."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from chatapi.errors import ConfigurationError
+from chatapi.settings.model import Settings
+from chatapi.settings.sources import PROJECT_ROOT
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings once. `overrides` win over everything, by field name.
+
+    Raises:
+        ConfigurationError: naming each setting that is wrong, and why.
+    """
+    named = os.environ.get("CHATAPI_ENV_FILE")
+    env_file = Path(named) if named else PROJECT_ROOT / "envs" / ".env"
+    if named and not env_file.exists():
+        raise ConfigurationError(f"CHATAPI_ENV_FILE: there is no file {named}")
+    try:
+        return Settings(_env_file=env_file if env_file.exists() else None, **overrides)  # type: ignore[call-arg]
+    except ValidationError as error:
+        problems = "\n".join(
+            f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()
+        )
+        raise ConfigurationError(f"These settings are wrong:\n{problems}") from None
