@@ -13,7 +13,7 @@ SHORTEST_SECRET_BYTES = 32
 
 def kept_secret(path: Path) -> str:
     """Read the secret that is kept in `path`; the first of several processes that start at once makes it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
         draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -50,7 +50,7 @@ class Database:
                 raise ConfigurationError(
                     "CHATAPI_DATABASE_URL: SQLite must be a file, so that a restart forgets nothing"
                 )
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            _make_private(Path(path))
         self.engine = create_engine(settings.database, **_options(settings))
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
@@ -115,6 +115,12 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+def _make_private(path: Path) -> None:
+    """Make the file, and its folder, for their owner only: password hashes are in it. What is there keeps its mode."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600)
 
 
 def _options(settings: Settings) -> dict[str, Any]:
