@@ -136,9 +136,7 @@ def test_a_compressed_body_is_refused(gateway: Gateway, path: str, encoding: str
      [{"role": "user", "content": 1}], [{"role": "user", "content": {"a": 1}}], [{"role": "user", "content": [1]}]],
     ids=json.dumps,
 )  # fmt: skip
-def test_messages_of_a_wrong_type_are_refused(
-    gateway: Gateway, faults: FaultyUpstream, path: str, wrong: Any
-) -> None:
+def test_messages_of_a_wrong_type_are_refused(gateway: Gateway, faults: FaultyUpstream, path: str, wrong: Any) -> None:
     before = len(faults.served)
     content = json.dumps({"model": "tiny", "messages": wrong}).encode()
     assert_refused(send(gateway, path, content), path)

@@ -71,10 +71,16 @@ def test_usage_without_json_is_for_people(gateway: Gateway) -> None:
     assert "tenant" in gateway.cli("usage").lower()
 
 
-def test_sweep_and_audit_end_well_on_a_living_installation(gateway: Gateway) -> None:
+def test_the_audit_ends_well_on_a_living_installation(gateway: Gateway) -> None:
     assert API.ask(gateway, "hello", gateway.somebody).status_code == 200
-    gateway.cli("sweep")
     gateway.cli("audit")
+
+
+def test_sweep_and_audit_end_well_where_nothing_runs(database_url: str, make_gateway: MakeGateway) -> None:
+    # Nobody sweeps before the database has answered for one lease.
+    installation = make_gateway(database_url, environment={"CHATAPI_LEASE_S": "1"}, start=False)
+    installation.cli("sweep")
+    installation.cli("audit")
 
 
 def test_users_that_were_added_are_listed_and_can_log_in(gateway: Gateway, marker: str) -> None:
@@ -179,6 +185,7 @@ def test_chat_in_a_terminal_has_many_turns(gateway: Gateway, faults: FaultyUpstr
         for turn in ("one", "two"):
             terminal.type(f"{marker}-{turn}\n")
             terminal.await_text(f"You said: {marker}-{turn}")
+            terminal.await_prompt()
         terminal.type("\x04")  # Ctrl-D
         assert terminal.exit_code() == 0
     first, second = faults.about(marker)

@@ -133,8 +133,13 @@ def test_serve_ends_soon_though_a_client_keeps_its_idle_connection_open(
 
 def test_the_settings_of_calls_are_obeyed(prepare: Prepare, faults: FaultyUpstream, marker: str) -> None:
     gateway = prepare(
-        upstream_url=faults.url, OPENAI_API_KEY="sk-my-own", OPENAI_ORG_ID="org-mine", OPENAI_PROJECT_ID="proj-mine",
-        CHATAPI_MODEL="my-model", CHATAPI_SYSTEM_MESSAGE="Mine.", CHATAPI_DAILY_REQUESTS="2",
+        upstream_url=faults.url,
+        OPENAI_API_KEY="sk-my-own",
+        OPENAI_ORG_ID="org-mine",
+        OPENAI_PROJECT_ID="proj-mine",
+        CHATAPI_MODEL="my-model",
+        CHATAPI_SYSTEM_MESSAGE="Mine.",
+        CHATAPI_DAILY_REQUESTS="2",
     )
     token = gateway.sign_in("plain")
     assert API.ask(gateway, marker, token).status_code == 200
@@ -198,9 +203,7 @@ def watched_proxy() -> Iterator[tuple[str, list[bytes]]]:
 @pytest.mark.parametrize("no_proxy", ["", "upstream.invalid"])
 def test_https_goes_through_the_proxy_but_where_no_proxy_says_otherwise(prepare: Prepare, no_proxy: str) -> None:
     with watched_proxy() as (proxy_url, asked):
-        gateway = prepare(
-            upstream_url="https://upstream.invalid/v1", HTTPS_PROXY=proxy_url, NO_PROXY=no_proxy
-        )
+        gateway = prepare(upstream_url="https://upstream.invalid/v1", HTTPS_PROXY=proxy_url, NO_PROXY=no_proxy)
         assert API.ask(gateway, "hello", gateway.sign_in("many")).status_code == 500
         gateway.stop()
     assert asked == ([] if no_proxy else [b"CONNECT upstream.invalid:443 HTTP/1.1"])

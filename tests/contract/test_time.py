@@ -51,9 +51,13 @@ def test_after_the_access_token_has_expired_a_new_one_is_created(app_at: AppAt) 
     username, now = UserPool().take().name, datetime.now(UTC)
     first = exchange(app_at(now), username)
     nearly = exchange(app_at(now + timedelta(days=30, minutes=-1)), username)
-    after = exchange(app_at(now + timedelta(days=30, minutes=1)), username)
+    later = app_at(now + timedelta(days=30, minutes=1))
+    assert ask(later, first[1])[0] == 401
+    after = exchange(later, username)
     assert [first[0], nearly[0], after[0]] == [201, 200, 201]
     assert first[1] == nearly[1] != after[1]
+    assert ask(later, first[1])[0] == 401
+    assert ask(later, after[1])[0] == 200
 
 
 def test_a_new_day_starts_at_nothing(app_at: AppAt) -> None:

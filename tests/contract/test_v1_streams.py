@@ -43,9 +43,7 @@ def sdk_of(gateway: Gateway) -> openai.OpenAI:
 def test_the_official_sdk_gets_its_stream(gateway: Gateway, marker: str) -> None:
     with sdk_of(gateway) as client:
         chunks = list(
-            client.chat.completions.create(
-                model="tiny", messages=[{"role": "user", "content": marker}], stream=True
-            )
+            client.chat.completions.create(model="tiny", messages=[{"role": "user", "content": marker}], stream=True)
         )
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == reply_to(marker)
     assert chunks[-1].choices[0].finish_reason == "stop"
@@ -82,9 +80,7 @@ def test_the_upstream_is_always_asked_for_its_usage(gateway: Gateway, faults: Fa
     assert faults.about(marker)[0].body["stream_options"]["include_usage"] is True
 
 
-def test_other_stream_options_and_parameters_go_through(
-    gateway: Gateway, faults: FaultyUpstream, marker: str
-) -> None:
+def test_other_stream_options_and_parameters_go_through(gateway: Gateway, faults: FaultyUpstream, marker: str) -> None:
     options = {"include_usage": True, "include_obfuscation": False}
     stream(gateway, marker, stream_options=options, a_parameter_of_next_year=1)
     (served,) = faults.about(marker)

@@ -78,7 +78,11 @@ def last_text(body: dict[str, Any]) -> str:
     """The text of the last message of a chat completion's body."""
     messages = body.get("messages") or [{}]
     content = messages[-1].get("content") or ""
-    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+    return (
+        content
+        if isinstance(content, str)
+        else "".join(part["text"] for part in content if isinstance(part, dict) and "text" in part)
+    )
 
 
 class FaultyUpstream:
@@ -183,8 +187,14 @@ class _Handler(BaseHTTPRequestHandler):
             {"index": index, "finish_reason": "stop", "message": {"role": "assistant", "content": reply}}
             for index in range(served.body.get("n") or 1)
         ]
-        answer = {"id": _completion_id(served), "object": "chat.completion", "created": 1_700_000_000,
-                  "model": served.body.get("model"), "choices": choices, "an_unknown_field": {"kept": True}}
+        answer = {
+            "id": _completion_id(served),
+            "object": "chat.completion",
+            "created": 1_700_000_000,
+            "model": served.body.get("model"),
+            "choices": choices,
+            "an_unknown_field": {"kept": True},
+        }
         if served.fault != "no-usage":
             answer["usage"] = _usage(served, reply)
         if served.fault == "cut":
@@ -236,8 +246,14 @@ def _headers(content_type: str) -> list[tuple[str, str]]:
 
 def _error(status: int) -> dict[str, object]:
     message = f"The upstream says {status}. Incorrect API key provided: {SECRET}."
-    return {"error": {"message": message, "type": _ERROR_TYPES.get(status, "invalid_request_error"),
-                      "param": None, "code": f"upstream_{status}"}}
+    return {
+        "error": {
+            "message": message,
+            "type": _ERROR_TYPES.get(status, "invalid_request_error"),
+            "param": None,
+            "code": f"upstream_{status}",
+        }
+    }
 
 
 def _completion_id(served: Served) -> str:
@@ -248,15 +264,18 @@ def _usage(served: Served, reply: str) -> dict[str, int]:
     kind, _, argument = served.fault.partition("-")
     completion = int(argument) if kind == "usage" and argument.isdigit() else len(pieces_of(reply))
     completion *= served.body.get("n") or 1
-    return {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": completion,
-            "total_tokens": PROMPT_TOKENS + completion}
+    return {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": completion, "total_tokens": PROMPT_TOKENS + completion}
 
 
 def _events(served: Served) -> Iterator[str]:
     """The payloads of a stream's events; those that break off end early."""
     reply = "" if served.fault == "empty" else reply_to(served.text)
-    head = {"id": _completion_id(served), "object": "chat.completion.chunk", "created": 1_700_000_000,
-            "model": served.body.get("model")}
+    head = {
+        "id": _completion_id(served),
+        "object": "chat.completion.chunk",
+        "created": 1_700_000_000,
+        "model": served.body.get("model"),
+    }
     asked = bool((served.body.get("stream_options") or {}).get("include_usage")) and served.fault != "no-usage"
 
     def event(delta: dict[str, str], finish: str | None = None, **more: object) -> str:

@@ -26,8 +26,12 @@ class Llama:
         self._log = (folder / "llama.log").open("wb")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.llama_server", str(model), str(port), API_KEY],
-            cwd=PROJECT_ROOT, env=clean_environment({}), stdin=subprocess.PIPE,
-            stdout=self._log, stderr=subprocess.STDOUT, start_new_session=True,
+            cwd=PROJECT_ROOT,
+            env=clean_environment({}),
+            stdin=subprocess.PIPE,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         self._await(f"http://127.0.0.1:{port}/health", Path(self._log.name))
 

@@ -27,9 +27,7 @@ def free_port() -> int:
 def clean_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """This process's environment without anything that configures the gateway, and with `extra`."""
     kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(_OURS) and name.lower() not in _PROXIES
+        name: value for name, value in os.environ.items() if not name.startswith(_OURS) and name.lower() not in _PROXIES
     }
     return {**kept, "PYTHONPATH": str(PROJECT_ROOT), "PYTHONUNBUFFERED": "1", **extra}
 

@@ -111,14 +111,23 @@ API = Route("/api", None, answered_envelope, refused_envelope, 500)
 PROMPT = Route(
     "/chatgpt_prompt",
     lambda text: {"model": MODEL, "messages": messages(text), "max_tokens": 50, "temperature": 0.5},
-    _prompt_answer, refused_string, 502,
+    _prompt_answer,
+    refused_string,
+    502,
 )
 CHAT = Route(
-    "/chat", lambda text: {"messages": messages(text)}, lambda response: response.text, refused_envelope, 502,
+    "/chat",
+    lambda text: {"messages": messages(text)},
+    lambda response: response.text,
+    refused_envelope,
+    502,
 )
 COMPLETIONS = Route(
-    "/v1/chat/completions", lambda text: {"model": MODEL, "messages": messages(text)}, _completion_answer,
-    refused_error, None,
+    "/v1/chat/completions",
+    lambda text: {"model": MODEL, "messages": messages(text)},
+    _completion_answer,
+    refused_error,
+    None,
 )
 ROUTES = [API, PROMPT, CHAT, COMPLETIONS]
 POST_ROUTES = [PROMPT, CHAT, COMPLETIONS]

@@ -49,6 +49,13 @@ class Terminal:
             alive = self._read()
             assert alive and time.monotonic() < deadline, f"{text!r} did not come; it says:\n{self._said!r}"
 
+    def await_prompt(self) -> None:
+        """Read until the command asks for more: what is typed while it still writes may be lost, as by any reader."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not self._said.endswith(b"> "):
+            alive = self._read()
+            assert alive and time.monotonic() < deadline, f"no prompt came; it says:\n{self._said!r}"
+
     def exit_code(self) -> int:
         """Read to the end; how the command ended."""
         while self._read():
