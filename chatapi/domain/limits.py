@@ -79,17 +79,23 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A limit with its numbers at one moment, and the end of its window (UTC)."""
+    """A limit with its numbers at one moment, the end of its window, and that moment: UTC, by the database's clock."""
 
     limit: Limit
     used: int
     held: int
     resets_at: datetime
+    measured_at: datetime
 
     def after(self, used: Amount, held: Amount) -> Standing:
         """The standing once these amounts have been added."""
         metric = self.limit.metric
         return replace(self, used=self.used + used.of(metric), held=self.held + held.of(metric))
+
+    @property
+    def resets_after_s(self) -> int:
+        """Whole seconds until the window ends, by the clock that decided: this machine's own may be wrong."""
+        return seconds_until(self.resets_at, self.measured_at)
 
     @property
     def left(self) -> int:

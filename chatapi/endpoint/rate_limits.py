@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 from flask import Response
 
 from chatapi.domain.limits import Metric, Standing, tightest
-from chatapi.domain.windows import seconds_until
 
 
 def add_rate_limits(response: Response, standings: Iterable[Standing]) -> None:
     """Say what is left of the tightest limits. The reset is a duration as OpenAI writes it, such as 3h5m12s."""
-    now = datetime.now(UTC)
     for metric, standing in tightest(standings).items():
         if metric is Metric.COST:
             continue
         response.headers[f"x-ratelimit-limit-{metric}"] = str(standing.limit.value)
         response.headers[f"x-ratelimit-remaining-{metric}"] = str(standing.left)
-        response.headers[f"x-ratelimit-reset-{metric}"] = duration(seconds_until(standing.resets_at, now))
+        response.headers[f"x-ratelimit-reset-{metric}"] = duration(standing.resets_after_s)
 
 
 def duration(seconds: int) -> str:

@@ -193,7 +193,8 @@ class Ledger:
             key = CounterKey(limit.scope, ids[limit.scope], limit.window, window_key(limit.window, day))
             counter = found[claims.tenant_id, key]
             ends = window_end(limit.window, day, zone.at(now))
-            standings.append(Standing(limit, counter.used.of(limit.metric), counter.held.of(limit.metric), ends))
+            used, held = counter.used.of(limit.metric), counter.held.of(limit.metric)
+            standings.append(Standing(limit, used, held, ends, now))
         return standings
 
 

@@ -15,7 +15,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def standing(metric: Metric, value: int, used: int = 0, held: int = 0, hours: int = 12) -> Standing:
-    return Standing(Limit(Scope.USER, metric, Window.DAY, value), used, held, NOW + timedelta(hours=hours))
+    return Standing(Limit(Scope.USER, metric, Window.DAY, value), used, held, NOW + timedelta(hours=hours), NOW)
 
 
 def need(prompt: int = 100, wanted: int = 400, least: int = 16, choices: int = 1) -> Need:
