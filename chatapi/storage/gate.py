@@ -1,7 +1,7 @@
 """A fair gate: so many at once, first come first served.
 
-A connection pool is not fair: whoever gives a connection back and asks again at once gets it again, and under load others
-wait until they give up. Here a place is handed to who has waited longest.
+A connection pool is not fair: whoever gives a connection back and asks again at once gets it again, and under load
+others wait until they give up. Here a place is handed to who has waited longest.
 """
 
 from __future__ import annotations

@@ -1,5 +1,8 @@
-"""The state machine: hypothesis plays gateways, operators, time and failures against the ledger, and compares it with the
-model after every step. `test_state_machine.py` runs it on real databases, and on statements that were made wrong on purpose."""
+"""The state machine: hypothesis plays gateways, operators, time and failures against the ledger.
+
+After every step the database is compared with the model. `test_state_machine.py` runs it on real databases, and with
+statements that were made wrong on purpose.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,11 @@ from chatapi.domain.principals import Claims
 from chatapi.domain.usage import Usage, UsageSource
 from chatapi.domain.windows import Window
 from chatapi.errors import DatabaseUnavailable
+from chatapi.settings import Settings
 from chatapi.storage import leases, tables
 from chatapi.storage.engine import LOCK_WAIT_S, Database
 from tests.concurrency.model import SCOPES, Call, Model, Worker, places_of, utc
-from tests.concurrency.world import DEADLINE_S, LEASE_S, LONG_AGO, RENEW_S, World, ask
+from tests.concurrency.world import DEADLINE_S, LEASE_S, LONG_AGO, RENEW_S, Clock, World, ask
 
 TRIES = 3
 DEFAULTS = {(Metric.REQUESTS, Window.DAY): 4, (Metric.TOKENS, Window.DAY): 300}
@@ -48,7 +52,9 @@ class FlakyDatabase(Database):
     commits, and everything was.
     """
 
-    faults: deque[str] = deque()
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        super().__init__(settings, clock)
+        self.faults: deque[str] = deque()
 
     @contextmanager
     def write(self, wait_s: float = LOCK_WAIT_S) -> Iterator[Connection]:
@@ -321,7 +327,7 @@ class LedgerMachine(RuleBasedStateMachine):
         )
 
     def _admission_failed(self, admission: Admission, faults: list[str], expected: str | int) -> None:
-        """An admission failed: in doubt it is written as released, as soon as the database takes that; else nothing is."""
+        """An admission failed: if in doubt, it is written as released as soon as the database takes that."""
         before = [*faults, *[""] * TRIES][:TRIES]
         refused = next((number for number, fault in enumerate(before) if fault != "refused"), TRIES)
         if refused == TRIES:

@@ -1,4 +1,4 @@
-"""What the ledger must say, in plain Python and without any database: the model that the state machine compares it with."""
+"""What the ledger must say, in plain Python and without any database: the model for the state machine."""
 
 from __future__ import annotations
 

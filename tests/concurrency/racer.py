@@ -1,8 +1,8 @@
 """One process of the race: threads that call as fast as they can until they are denied. `test_race.py` starts several.
 
 Usage: python -m tests.concurrency.racer DATABASE_URL THREADS START_AT WHO…   (WHO: tenant/user/jti; START_AT: Unix time)
-Prints one JSON object: calls granted and settled, denials for good, denials though only holds were in the way, and how
-often the database could not answer.
+Prints one JSON object: calls granted and settled, denials for good, denials though only holds were in the way, and
+how often the database could not answer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The ledger against its model: whatever is admitted, settled, lost, repeated or late, and however time moves, I1 to I7 hold.
+"""The ledger against its model: whatever is admitted, settled, lost, repeated or late, I1 to I7 hold.
 
 `make test` plays 100 examples on each database; `make proof` (CHATAPI_PROOF=1) 2,000 of 50 steps.
 """

@@ -1,5 +1,4 @@
-"""A small installation for tests of the ledger alone: tenants, users and access tokens in a migrated database, and a clock
-that the test moves."""
+"""A small installation for tests of the ledger alone: tenants and users in a migrated database, and a clock to move."""
 
 from __future__ import annotations
 
