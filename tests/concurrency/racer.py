@@ -2,7 +2,7 @@
 
 Usage: python -m tests.concurrency.racer DATABASE_URL THREADS START_AT WHO…   (WHO: tenant/user/jti; START_AT: Unix time)
 Prints one JSON object: calls granted and settled, denials for good, denials though only holds were in the way, and
-how often the database could not answer.
+how often which failure of the database was met.
 """
 
 from __future__ import annotations
