@@ -86,6 +86,7 @@ MALFORMED: dict[str, Forge] = {
     "type missing": with_claims(type=None),
     "sub missing": with_claims(sub=None),
     "sub a number": with_claims(sub=1),
+    "sub no id": with_claims(sub="someone"),
     "jti missing": with_claims(jti=None),
     "jti a list": with_claims(jti=["a"]),
     "another installation's key": with_key("the key of another installation, long enough by far"),
@@ -108,7 +109,6 @@ UNKNOWN: dict[str, Forge] = {
     "a jti that is no id": with_claims(jti="'; DROP TABLE users; --"),
     "another sub": with_claims(sub=str(uuid.uuid4())),
     "another tenant": with_claims(tid=str(uuid.uuid4())),
-    "a sub that is no id": with_claims(sub="someone"),
 }
 
 

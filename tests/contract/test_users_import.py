@@ -10,7 +10,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from tests.support.faults import FaultyUpstream
-from tests.support.gateway import Gateway
+from tests.support.gateway import Gateway, MakeGateway
 from tests.support.postgres import FreshDatabase
 from tests.support.routes import API
 from tests.support.users import CHEAP_HASH, PASSWORD
@@ -83,8 +83,10 @@ def test_every_bad_line_is_reported_and_nothing_is_imported(gateway: Gateway, us
      "username,password,shoe_size\na,b,43\n", '"username","password"\n"a,b\n'],
     ids=repr,
 )  # fmt: skip
-def test_a_file_that_is_no_such_table_is_refused(gateway: Gateway, users_csv: Path, text: str) -> None:
-    done = gateway.run("users", "import", write(users_csv, text))
+def test_a_file_that_is_no_such_table_is_refused(
+    make_gateway: MakeGateway, sqlite_url: str, users_csv: Path, text: str
+) -> None:
+    done = make_gateway(sqlite_url, start=False).run("users", "import", write(users_csv, text))
     assert done.returncode != 0
     assert (done.stdout + done.stderr).strip()
     assert "Traceback" not in done.stderr

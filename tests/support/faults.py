@@ -246,14 +246,8 @@ def _headers(content_type: str) -> list[tuple[str, str]]:
 
 def _error(status: int) -> dict[str, object]:
     message = f"The upstream says {status}. Incorrect API key provided: {SECRET}."
-    return {
-        "error": {
-            "message": message,
-            "type": _ERROR_TYPES.get(status, "invalid_request_error"),
-            "param": None,
-            "code": f"upstream_{status}",
-        }
-    }
+    kind = _ERROR_TYPES.get(status, "invalid_request_error")
+    return {"error": {"message": message, "type": kind, "param": None, "code": f"upstream_{status}"}}
 
 
 def _completion_id(served: Served) -> str:
