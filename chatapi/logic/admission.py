@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from chatapi.domain.bounds import need_of
 from chatapi.domain.calls import Admission, Decision, Grant, Refusal
 from chatapi.domain.chat_request import ChatRequest
-from chatapi.domain.limits import Denial, DenialKind, Metric
+from chatapi.domain.limits import Denial, Metric
 from chatapi.domain.principals import Claims
 from chatapi.errors import QuotaDenied, Unavailable, UnknownAccessToken
 from chatapi.logic.running import RunningCall
@@ -73,13 +73,17 @@ def admit(runtime: Runtime, ask: Ask) -> Admitted:
 
 
 def _granted(runtime: Runtime, ask: Ask, admission: Admission) -> Grant:
-    decision = runtime.turns.take(ask.claims, lambda: _submit(runtime, admission))
-    if isinstance(decision, Denial) and tokens.has_vocabulary(admission.model) and _bytes_in_the_way(decision):
-        counted = tokens.count_prompt(admission.model, ask.request.body)
-        if counted < admission.need.prompt_bound:
-            need = need_of(ask.request, runtime.settings.default_completion_tokens, counted)
-            closer = replace(admission, need=need)
-            decision = runtime.turns.take(ask.claims, lambda: _submit(runtime, closer))
+    asking, counted = admission, not tokens.has_vocabulary(admission.model)
+
+    def submit() -> Decision:
+        nonlocal asking, counted
+        decision = _submit(runtime, asking)
+        if counted or not isinstance(decision, Denial) or not _bytes_in_the_way(decision):
+            return decision
+        asking, counted = _counted(runtime, ask, admission), True
+        return decision if asking.need == admission.need else _submit(runtime, asking)
+
+    decision = runtime.turns.take(ask.claims, submit)
     if isinstance(decision, Denial):
         raise QuotaDenied(decision)
     if decision is Refusal.UNKNOWN_ACCESS_TOKEN:
@@ -87,6 +91,12 @@ def _granted(runtime: Runtime, ask: Ask, admission: Admission) -> Grant:
     if not isinstance(decision, Grant):
         raise Unavailable("This worker is not ready to take calls. Please try again.")
     return decision
+
+
+def _counted(runtime: Runtime, ask: Ask, admission: Admission) -> Admission:
+    """The same call with its prompt counted by the model's own vocabulary, where that is less than its bytes."""
+    prompt = min(tokens.count_prompt(admission.model, ask.request.body), admission.need.prompt_bound)
+    return replace(admission, need=need_of(ask.request, runtime.settings.default_completion_tokens, prompt))
 
 
 def _submit(runtime: Runtime, admission: Admission) -> Decision:
@@ -99,6 +109,9 @@ def _submit(runtime: Runtime, admission: Admission) -> Decision:
 
 
 def _bytes_in_the_way(denial: Denial) -> bool:
-    """Whether a shorter prompt could fit: tokens are what is short, and the limit is not used up without this call."""
+    """Whether a shorter prompt could fit: tokens are what is short, and the limit is not used up without this call.
+
+    Also before waiting for holds: the counted prompt may fit beside them.
+    """
     limit = denial.standing.limit
-    return limit.metric is Metric.TOKENS and denial.kind is not DenialKind.HELD and denial.standing.used < limit.value
+    return limit.metric is Metric.TOKENS and denial.standing.used < limit.value
