@@ -1,6 +1,7 @@
 """One process of the race: threads that call as fast as they can until they are denied. `test_race.py` starts several.
 
-Usage: python -m tests.concurrency.racer DATABASE_URL THREADS START_AT WHO…   (WHO: tenant/user/jti; START_AT: Unix time)
+Usage: python -m tests.concurrency.racer DATABASE_URL THREADS START_AT WHO…   (START_AT: Unix time)
+WHO is tenant/user/jti.
 Prints one JSON object: calls granted and settled, denials for good, denials though only holds were in the way, and
 how often which failure of the database was met.
 """

@@ -1,0 +1,173 @@
+"""The audit finds what breaks an invariant, and nothing where all is well; usage comes from the roll-ups."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import delete, insert, update
+from sqlalchemy.sql import Executable
+
+from chatapi.domain.calls import AttemptState, CallState, Charge, Grant, HeldCall, Settlement
+from chatapi.domain.limits import Metric
+from chatapi.domain.usage import Usage, UsageSource
+from chatapi.domain.windows import Window
+from chatapi.logic import audit as auditing
+from chatapi.logic.usage import as_record
+from chatapi.storage import leases, reports
+from chatapi.storage.audit import MOST_ROWS
+from chatapi.storage.ledger import new_id
+from chatapi.storage.reports import UsageFilter
+from chatapi.storage.tables import attempts, calls, counters, usage_days, workers
+from tests.concurrency.model import utc
+from tests.concurrency.world import LEASE_S, RENEW_S, Clock, World, ask, world_of
+
+NOON = utc("2026-11-21T12:00:00")
+DAILY = {(Metric.REQUESTS, Window.DAY): 3, (Metric.TOKENS, Window.DAY): 1000}
+
+
+@pytest.fixture
+def world(database_url: str) -> Iterator[World]:
+    """Two users with a settled, a released, an expired and a held call each."""
+    with world_of(database_url, clock=Clock(NOON), defaults=DAILY) as world:
+        for name in ("red", "blue"):
+            world.add_tenant(name)
+            world.add_user(name, name)
+            dying, worker_id = world.worker(), world.worker()
+            answer(world, admitted(world, name, worker_id))
+            released = admitted(world, name, worker_id)
+            world.writer.submit(Settlement(released, CallState.RELEASED, Charge(), "refused", AttemptState.REFUSED))
+            leases.expire_strays(world.database, world.ledger, [admitted(world, name, dying)])
+            admitted(world, name, worker_id)
+        yield world
+
+
+def admitted(world: World, name: str, worker_id: str) -> HeldCall:
+    """A call of this user that is held."""
+    decision = world.writer.submit(ask(world.users[name], worker_id))
+    assert isinstance(decision, Grant)
+    return decision.call
+
+
+def answer(world: World, call: HeldCall, *, completion: int = 5) -> None:
+    """Settle a call as answered."""
+    charge = Charge(answered=True, usage=Usage(5, 0, completion, 0, UsageSource.UPSTREAM))
+    world.writer.submit(Settlement(call, CallState.SETTLED, charge, "completed", AttemptState.ANSWERED))
+
+
+def execute(world: World, statement: Executable) -> None:
+    """Break something."""
+    with world.database.write() as connection:
+        connection.execute(statement)
+
+
+def broken(world: World) -> set[str]:
+    """The invariants that the audit finds broken."""
+    return {finding.invariant for finding in world.audit()}
+
+
+def test_nothing_is_found_where_all_is_well(world: World) -> None:
+    assert world.audit() == []
+    assert list(auditing.lines([])) == []
+
+
+BREAKS = [
+    ({"I2", "I5"}, update(counters).where(counters.c.scope == "user").values(tokens_used=counters.c.tokens_used + 1)),
+    ({"I2", "I5"}, update(counters).where(counters.c.scope == "tenant").values(requests_held=0)),
+    ({"I2"}, update(counters).where(counters.c.scope == "access_token").values(cost_held=1)),
+    ({"I2"}, delete(counters).where(counters.c.scope == "access_token", counters.c.window == "month")),
+    ({"I3"}, update(calls).where(calls.c.state == "settled").values(ended_at=None)),
+    ({"I3"}, update(calls).where(calls.c.state == "expired").values(usage_source="counted")),
+    ({"I3"}, update(calls).where(calls.c.state == "released").values(ended=None)),
+    ({"I3"}, update(calls).where(calls.c.state == "held").values(expired_at=NOON)),
+    ({"I2", "I3", "I7"}, update(calls).where(calls.c.state == "settled").values(state="held")),
+    ({"I3"}, update(attempts).where(attempts.c.state == "answered").values(state="sent")),
+    ({"I4"}, delete(attempts)),
+    ({"I4"}, update(attempts).values(started_at=NOON - timedelta(seconds=1))),
+    ({"I6"}, update(workers).values(renewed_at=NOON - timedelta(seconds=2 * LEASE_S + 2 * RENEW_S))),
+    ({"I6"}, update(calls).where(calls.c.state == "held").values(deadline_at=NOON - timedelta(minutes=1))),
+    ({"I7"}, update(usage_days).values(completion_tokens=usage_days.c.completion_tokens + 1)),
+    ({"I7"}, delete(usage_days)),
+]
+
+
+@pytest.mark.parametrize(("invariants", "statement"), BREAKS, ids=[str(number) for number in range(len(BREAKS))])
+def test_what_breaks_an_invariant_is_found(world: World, invariants: set[str], statement: Executable) -> None:
+    execute(world, statement)
+    assert broken(world) == invariants
+
+
+@pytest.mark.parametrize("scope", ["user", "each_user", "tenant", "access_token"])
+def test_more_than_a_limit_allows_is_found(world: World, scope: str) -> None:
+    claims = world.users["red"]
+    scope_id = {"user": claims.user_id, "access_token": claims.jti}.get(scope, claims.tenant_id)
+    of = claims.tenant_id
+    world.set_limit(scope, scope_id, Metric.REQUESTS, Window.DAY, 1, tenant_id=of, changed_at=NOON)
+    assert broken(world) == set(), "a limit that was set since the window opened proves nothing"
+    world.set_limit(scope, scope_id, Metric.REQUESTS, Window.DAY, 1, tenant_id=of)
+    assert broken(world) == {"I1"}
+    world.set_limit(scope, scope_id, Metric.REQUESTS, Window.DAY, 2, tenant_id=of)
+    assert broken(world) == set()
+
+
+def test_use_beyond_a_hold_and_truth_that_came_late_are_no_breach(world: World) -> None:
+    worker_id = world.worker()
+    claims = world.users["red"]
+    call = admitted(world, "red", worker_id)
+    leases.expire_strays(world.database, world.ledger, [call])
+    answer(world, admitted(world, "red", worker_id), completion=2000)
+    assert world.clock is not None
+    world.clock.move(1)
+    answer(world, call)
+    with world.database.read() as connection:
+        row = connection.execute(
+            counters.select().where(counters.c.scope_id == claims.user_id, counters.c.window == "day")
+        ).one()
+    assert row.requests_used + row.requests_held > 3 and row.tokens_used > 1000
+    assert world.audit() == []
+
+
+def test_a_call_whose_row_was_lost_is_written_again_by_its_settlement(world: World) -> None:
+    worker_id = world.worker()
+    call = admitted(world, "red", worker_id)
+    with world.database.write() as connection:
+        connection.execute(delete(attempts).where(attempts.c.call_id == call.call_id))
+        connection.execute(delete(calls).where(calls.c.id == call.call_id))
+        here = counters.c.tenant_id == call.claims.tenant_id
+        less = {"requests_held": counters.c.requests_held - 1, "tokens_held": counters.c.tokens_held - call.hold.tokens}
+        connection.execute(update(counters).where(here).values(less))
+    admitted(world, "red", worker_id)
+    answer(world, call)
+    assert world.audit() == []
+
+
+def test_of_many_rows_the_first_are_shown_and_all_are_counted(world: World) -> None:
+    claims = world.users["red"]
+    names = ("tenant_id", "scope", "scope_id", "window", "window_key", "tokens_used")
+    rows = [(claims.tenant_id, "access_token", new_id(), "day", "2026-01-01", 7) for _ in range(50)]
+    with world.database.write() as connection:
+        connection.execute(insert(counters), [dict(zip(names, row, strict=True)) for row in rows])
+    (finding,) = world.audit()
+    assert (finding.invariant, finding.count, len(finding.rows)) == ("I2", 50, MOST_ROWS)
+    said = list(auditing.lines([finding]))
+    assert said[0].startswith("I2 is broken 50 times")
+    assert said[-1] == "  … and 30 more"
+
+
+def test_usage_is_reported_in_order_and_filtered(world: World) -> None:
+    rows = list(reports.usage(world.database, UsageFilter()))
+    assert [(row.tenant, row.user, row.model, row.day) for row in rows] == [
+        ("blue", "blue", "tiny", "2026-11-21"),
+        ("red", "red", "tiny", "2026-11-21"),
+    ]
+    assert json.loads(json.dumps(as_record(rows[0]))) == {
+        "tenant": "blue", "user": "blue", "model": "tiny", "day": "2026-11-21", "requests": 1,
+        "prompt_tokens": 15, "completion_tokens": 25, "total_tokens": 40, "cost_nanodollars": None,
+    }  # fmt: skip
+    filters = [
+        UsageFilter(tenant="red"), UsageFilter(user="blue"), UsageFilter(first_day="2026-11-22"),
+        UsageFilter(last_day="2026-11-20"), UsageFilter(first_day="2026-11-21", last_day="2026-11-21"),
+    ]  # fmt: skip
+    assert [len(list(reports.usage(world.database, wanted))) for wanted in filters] == [1, 1, 0, 0, 2]
