@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import insert, select, update
 
-from chatapi.domain.effective_limits import EffectiveLimit, LimitSource, Unset
-from chatapi.domain.limits import Metric, Scope
+from chatapi.domain.limits import Metric
 from chatapi.domain.principals import Role, Status
 from chatapi.domain.user_csv import InvalidUserFile, parse
 from chatapi.domain.windows import Window, Zone
@@ -268,36 +267,6 @@ def test_a_time_zone_changes_when_the_month_has_ended_in_both(runtime: Runtime, 
     clock.now = begins
     assert tenants.set_timezone(runtime, "acme", "Asia/Tokyo") == datetime(2027, 1, 1, 5, tzinfo=UTC)
     assert tenants.list_tenants(runtime)[0].zone.name == "America/New_York"
-
-
-def test_limits_are_set_lifted_and_removed(runtime: Runtime) -> None:
-    users.add_user(runtime, "demo", "secret", tenant="acme")
-    each = limits.LimitTarget.of(each_user_of="acme")
-    own = limits.LimitTarget.of(user="demo")
-    limits.set_limit(runtime, each, Metric.REQUESTS, Window.DAY, 20)
-    assert daily(runtime, "demo") == {"requests": (20, "each_user")}
-    limits.set_limit(runtime, own, Metric.REQUESTS, Window.DAY, Unset.UNLIMITED)
-    assert daily(runtime, "demo") == {"requests": (None, "own")}
-    limits.set_limit(runtime, own, Metric.REQUESTS, Window.DAY, 0)
-    assert daily(runtime, "demo") == {"requests": (0, "own")}
-    for target in (own, each):
-        limits.set_limit(runtime, target, Metric.REQUESTS, Window.DAY, Unset.INHERIT)
-        limits.set_limit(runtime, target, Metric.REQUESTS, Window.DAY, Unset.INHERIT)
-    assert daily(runtime, "demo") == {"requests": (10, "default")}
-    limits.set_limit(runtime, limits.LimitTarget.of(tenant="acme"), Metric.TOKENS, Window.MONTH, 10**15)
-    whole = EffectiveLimit(Scope.TENANT, Metric.TOKENS, Window.MONTH, 10**15, LimitSource.OWN)
-    assert whole in limits.user_limits(runtime, "demo")
-    assert whole in limits.tenant_limits(runtime, "acme")
-    assert len(limits.default_limits(runtime)) == 1
-
-
-def test_a_limit_needs_one_target_and_a_metric_that_is_limited(runtime: Runtime) -> None:
-    users.add_user(runtime, "demo", "secret")
-    for names in ({}, {"user": "demo", "tenant": "default"}):
-        with pytest.raises(InvalidInput):
-            limits.LimitTarget.of(**names)
-    with pytest.raises(InvalidInput):
-        limits.set_limit(runtime, limits.LimitTarget.of(user="demo"), Metric.COST, Window.DAY, 1)
 
 
 def test_the_statements_name_the_tenant(runtime: Runtime) -> None:

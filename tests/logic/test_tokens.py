@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from unittest.mock import Mock
 
 import pytest
 from sqlalchemy import func, select, update
@@ -30,8 +31,8 @@ def clock() -> HandClock:
 @pytest.fixture
 def runtime(database_url: str, clock: HandClock) -> Iterator[Runtime]:
     made = make_runtime(database_url, clock=clock, login_pair_failures=3, login_address_failures=6, login_window_s=300)
-    users.add_user(made, "demo", "secret")
-    users.add_user(made, "other", "secret")
+    for name in ("demo", "other"):
+        users.add_user(made, name, "secret")
     yield made
     made.database.close()
 
@@ -294,9 +295,6 @@ def test_logins_that_a_crash_left_pending_count_until_their_window_ends(
 
 
 def test_without_a_database_there_is_no_answer(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    def gone(*_: object) -> None:
-        raise DatabaseUnavailable
-
-    monkeypatch.setattr(runtime.database, "read", gone)
+    monkeypatch.setattr(runtime.database, "read", Mock(side_effect=DatabaseUnavailable))
     with pytest.raises(DatabaseUnavailable):
         exchange(runtime)
