@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import select, text
 
 from chatapi.domain.bounds import prompt_bound_of
 from chatapi.domain.calls import Decision, Refusal
@@ -15,7 +16,9 @@ from chatapi.domain.limits import Denial, Limit, Metric, Scope, Standing
 from chatapi.domain.principals import Claims
 from chatapi.domain.windows import Window
 from chatapi.logic.turns import Turns
+from chatapi.storage.tables import calls
 from tests.concurrency.model import utc
+from tests.concurrency.world import World, world_of
 from tests.support.faults import FaultyUpstream
 from tests.support.gateway import Gateway, MakeGateway
 from tests.support.routes import API, messages
@@ -150,3 +153,35 @@ def _counts(gateway: Gateway, faults: FaultyUpstream, marker: str) -> None:
         faults.open_gate(marker)
         holding.result()
     assert faults.about(marker)[-1].body["max_tokens"] == 20
+
+
+def test_while_the_upstream_is_asked_the_calls_row_is_there_and_nothing_is_locked(
+    database_url: str, make_gateway: MakeGateway, faults: FaultyUpstream, marker: str
+) -> None:
+    gateway = make_gateway(database_url, environment={"CHATAPI_RENEW_S": "60", "CHATAPI_LEASE_S": "120"}, start=False)
+    gateway.start_with_users()
+    token = gateway.somebody
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(API.ask, gateway, f"{marker} fault:gate-{marker}", token)
+        (served,) = faults.await_about(marker)
+        with world_of(database_url) as world:
+            assert (served.call_id, "held") in states(world)
+            assert open_transactions(world) == 0
+        faults.open_gate(marker)
+        assert asked.result().status_code == 200
+
+
+def states(world: World) -> list[tuple[str, str]]:
+    """The calls in the ledger, with their states."""
+    with world.database.read() as connection:
+        return [(row.id, row.state) for row in connection.execute(select(calls.c.id, calls.c.state))]
+
+
+def open_transactions(world: World) -> int:
+    """How many transactions others have open. SQLite does not say, but lets nobody write beside one that writes."""
+    if world.database.is_sqlite:
+        with world.database.write(wait_s=0):
+            return 0
+    others = "datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
+    with world.database.read() as connection:
+        return int(connection.execute(text(f"SELECT count(*) FROM pg_stat_activity WHERE {others}")).scalar_one())
