@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
+from typing import TYPE_CHECKING
+
 from sqlalchemy import Connection
 
 from chatapi.settings import PROJECT_ROOT
 from chatapi.storage.engine import Database
+
+if TYPE_CHECKING:  # importing it takes longer than most commands run
+    from alembic.config import Config
 
 MIGRATION_LOCK = (
     7_215_001  # of PostgreSQL's advisory locks: two machines that start at once migrate one after the other
@@ -18,6 +19,8 @@ MIGRATION_LOCK = (
 
 def upgrade(database: Database) -> tuple[str | None, str]:
     """Apply every migration that is missing, all in one transaction. Returns the revision before and after."""
+    from alembic import command
+
     config, connection = _config(), database.engine.connect()
     with connection:
         if database.is_sqlite:
@@ -39,15 +42,21 @@ def upgrade(database: Database) -> tuple[str | None, str]:
 
 def revision(connection: Connection) -> str | None:
     """The revision that the database is at; None when it is empty."""
+    from alembic.runtime.migration import MigrationContext
+
     return MigrationContext.configure(connection).get_current_revision()
 
 
 def head() -> str:
     """The revision that this version of the code was written for."""
+    from alembic.script import ScriptDirectory
+
     return ScriptDirectory.from_config(_config()).get_current_head() or ""
 
 
 def _config() -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(PROJECT_ROOT / "migrations"))
     return config
