@@ -23,6 +23,7 @@ class Keeper:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._answering_since: float | None = None
+        self._last_answer_at = 0.0
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -42,8 +43,7 @@ class Keeper:
 
         Raises:
             DatabaseUnavailable: the database did not answer. Nobody may sweep before it has answered this process for
-            one lease
-                time again: in an outage every lease looks dead, also those of the living.
+            one lease time again: in an outage every lease looks dead, also those of the living.
         """
         runtime = self._runtime
         for call in runtime.running.all():
@@ -51,7 +51,7 @@ class Keeper:
                 call.stop("deadline")
         try:
             leases.renew(runtime.database, runtime.running.worker_id)
-            self._answering_since = self._answering_since or time.monotonic()
+            self._answered()
             runtime.writer.repay()
             end_strays(runtime)
             if time.monotonic() - self._answering_since < runtime.settings.lease_s:
@@ -60,6 +60,13 @@ class Keeper:
         except DatabaseUnavailable:
             self._answering_since = None
             raise
+
+    def _answered(self) -> None:
+        """The database has answered. After a silence of one lease time this process was suspended: an outage too."""
+        now = time.monotonic()
+        if self._answering_since is None or now - self._last_answer_at >= self._runtime.settings.lease_s:
+            self._answering_since = now
+        self._last_answer_at = now
 
     def _keep(self) -> None:
         while not self._stopping.is_set():
