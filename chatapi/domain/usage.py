@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+MOST_TOKENS = 10**12  # of one call that are believed; no database takes integers of any size
+
 
 class UsageSource(StrEnum):
     """Where the figures of a call's usage come from."""
@@ -34,8 +36,8 @@ class Usage:
     def reported(cls, usage: object) -> Usage | None:
         """Read the `usage` object of an OpenAI reply; None when it is absent or makes no sense.
 
-        Source: OpenAI's API reference, `CompletionUsage`. A figure that is no non-negative integer is not believed,
-        and then the whole report is not: the caller counts instead.
+        Source: OpenAI's API reference, `CompletionUsage`. A figure that is no integer from 0 to `MOST_TOKENS`
+        is not believed, and then the whole report is not: the caller counts instead.
         """
         if not isinstance(usage, dict):
             return None
@@ -49,7 +51,10 @@ class Usage:
             usage.get("completion_tokens", 0),
             completion_details.get("reasoning_tokens") or 0,
         )
-        if not all(isinstance(figure, int) and not isinstance(figure, bool) and figure >= 0 for figure in figures):
+        if not all(
+            isinstance(figure, int) and not isinstance(figure, bool) and 0 <= figure <= MOST_TOKENS
+            for figure in figures
+        ):
             return None
         prompt, cached, completion, reasoning = (int(str(figure)) for figure in figures)
         return cls(prompt, cached, completion, reasoning, UsageSource.UPSTREAM)
