@@ -112,6 +112,7 @@ def test_near_its_end_a_quota_is_waited_for_shortens_completions_and_has_prompts
     _waits(gateway, faults, marker)
     _shortens(gateway, faults, f"{marker}-short")
     _counts(gateway, faults, f"{marker}-counted")
+    _disbelieves(gateway, marker)
     assert gateway.run("audit").returncode == 0
 
 
@@ -124,6 +125,14 @@ def _waits(gateway: Gateway, faults: FaultyUpstream, marker: str) -> None:
             time.sleep(0.15)
         assert [answer.result().status_code for answer in asked] == [500] * 4
     assert [served.text[-1] for served in faults.about(marker)] == ["0", "1", "2", "3"]
+
+
+def _disbelieves(gateway: Gateway, marker: str) -> None:
+    """A usage that no database could hold is counted instead; the call does not stay held."""
+    user, token = limited(gateway, 10_000)
+    assert API.ask(gateway, f"{marker} fault:usage-{10**20}", token).status_code == 200
+    (row,) = gateway.usage(user.tenant)
+    assert (row["requests"], row["total_tokens"] < 1000) == (1, True)
 
 
 def _shortens(gateway: Gateway, faults: FaultyUpstream, marker: str) -> None:
