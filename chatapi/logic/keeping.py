@@ -51,22 +51,26 @@ class Keeper:
                 call.stop("deadline")
         try:
             leases.renew(runtime.database, runtime.running.worker_id)
-            self._answered()
+            answering_since = self._answered()
             runtime.writer.repay()
             end_strays(runtime)
-            if time.monotonic() - self._answering_since < runtime.settings.lease_s:
+            if time.monotonic() - answering_since < runtime.settings.lease_s:
                 return 0
             return sweep(runtime)
         except DatabaseUnavailable:
             self._answering_since = None
             raise
 
-    def _answered(self) -> None:
-        """The database has answered. After a silence of one lease time this process was suspended: an outage too."""
+    def _answered(self) -> float:
+        """The database has answered. Returns since when it does without a break (seconds, as `time.monotonic` has them).
+
+        After a silence of one lease time this process was suspended: that is a break too.
+        """
         now = time.monotonic()
         if self._answering_since is None or now - self._last_answer_at >= self._runtime.settings.lease_s:
             self._answering_since = now
         self._last_answer_at = now
+        return self._answering_since
 
     def _keep(self) -> None:
         while not self._stopping.is_set():
