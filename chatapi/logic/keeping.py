@@ -62,7 +62,7 @@ class Keeper:
             raise
 
     def _answered(self) -> float:
-        """The database has answered. Returns since when it does without a break (seconds, as `time.monotonic` has them).
+        """The database has answered. Returns since when without a break (in seconds of `time.monotonic`).
 
         After a silence of one lease time this process was suspended: that is a break too.
         """
