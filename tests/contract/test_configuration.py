@@ -50,7 +50,7 @@ def prepare(make_gateway: MakeGateway, sqlite_url: str) -> Prepare:
 
 def refuses_to_start(gateway: Gateway) -> str:
     """What `chatapi serve` says when it ends by itself with an error."""
-    done = gateway.run("serve")
+    done = gateway.run_process("serve")
     assert done.returncode != 0
     assert "Traceback" not in done.stdout + done.stderr
     return done.stdout + done.stderr

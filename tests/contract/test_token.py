@@ -196,8 +196,8 @@ def test_too_many_failures_from_one_address_must_wait_whoever_they_name(gateway:
     assert int(answer.headers["retry-after"]) > 0
 
 
-def test_an_address_that_a_client_invents_is_not_believed(database_url: str, make_gateway: MakeGateway) -> None:
-    gateway = make_gateway(database_url)
+def test_an_address_that_a_client_invents_is_not_believed(sqlite_url: str, make_gateway: MakeGateway) -> None:
+    gateway = make_gateway(sqlite_url)
     path = gateway.folder / "one.csv"
     path.write_text(f'username,password,password_hash\nsomeone,,"{CHEAP_HASH}"\n')
     gateway.cli("users", "import", str(path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 
 import httpx2
 
+from tests.support.commands import run_here
 from tests.support.http import Http
 from tests.support.processes import chatapi_command, clean_environment, end, free_port
 from tests.support.users import PASSWORD, User, UserPool
@@ -132,22 +134,25 @@ class Gateway:
         return code
 
     def close(self) -> None:
-        """Stop for good."""
+        """Stop for good, and delete what it wrote."""
         self.stop()
-        self.http.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def run(
         self, *arguments: str, environment: Mapping[str, str] | None = None, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run a `chatapi` command in this installation, whatever its exit code."""
+        """Run a `chatapi` command in this installation, whatever its exit code; in this process, to be quick."""
+        return run_here(arguments, {**self.environment, **(environment or {})}, stdin or "")
+
+    def run_process(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a `chatapi` command as a user does, as a process of its own."""
         return subprocess.run(
             [*chatapi_command(), *arguments],
-            env=clean_environment({**self.environment, **(environment or {})}),
+            env=clean_environment(self.environment),
             cwd=self.folder,
-            input=stdin or "",
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            encoding="utf-8",
             timeout=120,
             check=False,
         )
