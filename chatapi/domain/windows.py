@@ -31,6 +31,19 @@ class Zone:
         return ZoneInfo(self.name)
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """An instant by the database's clock, in a tenant's time zone."""
+
+    now: datetime
+    zone: ZoneInfo
+
+    @property
+    def day(self) -> str:
+        """The local date, which names the windows that are open."""
+        return local_day(self.now, self.zone)
+
+
 def local_day(now: datetime, zone: ZoneInfo) -> str:
     """The local date at `now`, as YYYY-MM-DD: the key of a day's window."""
     return now.astimezone(zone).date().isoformat()

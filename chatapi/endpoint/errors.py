@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import structlog
 from flask import Flask, Response, g
 from werkzeug.exceptions import HTTPException, InternalServerError
 
-from chatapi.endpoint.dialects import dialect_of_request, render
+from chatapi.domain.limits import Standing
+from chatapi.endpoint.context import runtime
+from chatapi.endpoint.dialects import Dialect, dialect_of_request, render
 from chatapi.endpoint.rate_limits import add_rate_limits
-from chatapi.errors import ChatAPIError, InvalidRequest, QuotaDenied
+from chatapi.errors import ChatAPIError, InvalidRequest, QuotaDenied, Unavailable, UnknownAccessToken, UpstreamError
+from chatapi.logic.standings import standings
 
 log = structlog.get_logger()
 
@@ -21,10 +26,23 @@ def install(app: Flask) -> None:
 
 
 def _domain_error(error: ChatAPIError) -> Response:
-    response = render(error, dialect_of_request())
+    stand: Iterable[Standing] = ()
     if isinstance(error, QuotaDenied):
-        add_rate_limits(response, error.denial.standings)
+        stand = error.denial.standings
+    elif isinstance(error, InvalidRequest | UpstreamError) and "claims" in g:
+        error, stand = _as_the_principal_stands(error)
+    response = render(error, dialect_of_request())
+    if dialect_of_request() is Dialect.OPENAI:
+        add_rate_limits(response, stand)
     return response
+
+
+def _as_the_principal_stands(error: ChatAPIError) -> tuple[ChatAPIError, Iterable[Standing]]:
+    """The error with how the limits stand; an access token that is not in force any more is the error to name first."""
+    try:
+        return error, standings(runtime(), g.claims)
+    except (UnknownAccessToken, Unavailable) as other:
+        return (other if isinstance(other, UnknownAccessToken) else error), ()
 
 
 def _http_error(error: HTTPException) -> Response:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, RowMapping, Table, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import ReturningInsert
 
 from chatapi.domain.limits import Amount, Counter, CounterKey, Metric, Scope
+from chatapi.domain.windows import Window
 from chatapi.storage.tables import Row, counters
 
 Key = tuple[str, CounterKey]  # a tenant's id and the counter
@@ -45,9 +46,23 @@ def add(connection: Connection, changes: Mapping[Key, Change]) -> dict[Key, Coun
     """
     statement = _upsert(insert_for(connection))
     rows = [_row(key, changes[key]) for key in sorted(changes, key=_order)]
+    return _found(connection.execute(statement, rows).mappings())
+
+
+def read(connection: Connection, tenant_id: str, keys: Iterable[CounterKey]) -> dict[Key, Counter]:
+    """The counters of a tenant as they are now, without a lock; those that have no row are absent."""
+    columns = counters.c
+    wanted = {(key.scope.value, key.scope_id, key.window.value, key.window_key) for key in keys}
+    place = tuple_(columns.scope, columns.scope_id, columns.window, columns.window_key)
+    return _found(
+        connection.execute(select(counters).where(columns.tenant_id == tenant_id, place.in_(wanted))).mappings()
+    )
+
+
+def _found(rows: Iterable[RowMapping]) -> dict[Key, Counter]:
     found = {}
-    for row in connection.execute(statement, rows).mappings():
-        key = CounterKey(Scope(row["scope"]), row["scope_id"], row["window"], row["window_key"])
+    for row in rows:
+        key = CounterKey(Scope(row["scope"]), row["scope_id"], Window(row["window"]), row["window_key"])
         found[row["tenant_id"], key] = Counter(
             Amount(row["requests_used"], row["tokens_used"], row["cost_used"]),
             Amount(row["requests_held"], row["tokens_held"], row["cost_held"]),

@@ -7,7 +7,6 @@ the counters (invariant I3); call rows are locked before counters, and counters 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -26,15 +25,15 @@ from chatapi.domain.calls import (
     Settlement,
     counters_of,
 )
-from chatapi.domain.effective_limits import Defaults, LimitRow, effective_limits
-from chatapi.domain.limits import Amount, Counter, CounterKey, Denial, Metric, Scope, Standing, decide
+from chatapi.domain.effective_limits import Defaults
+from chatapi.domain.limits import Amount, Denial, Standing, decide
 from chatapi.domain.principals import Claims
-from chatapi.domain.windows import Window, Zone, local_day, window_end, window_key
-from chatapi.storage import calls, counters, rollups
+from chatapi.domain.windows import Moment
+from chatapi.storage import calls, counters, principals, rollups
 from chatapi.storage.calls import charge_row
 from chatapi.storage.counters import Change, Key
 from chatapi.storage.engine import Database
-from chatapi.storage.tables import access_tokens, limits, tenants, users, workers
+from chatapi.storage.tables import workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,22 +59,21 @@ class Ledger:
         change which has committed holds from the next admission on.
         """
         claims, now = admission.claims, self.database.now(connection)
-        zone = _zone(connection, claims, now)
-        if zone is None:
+        moment = principals.moment(connection, claims, now)
+        if moment is None:
             return Refusal.UNKNOWN_ACCESS_TOKEN
-        day = local_day(now, zone.at(now))
-        keys: list[Key] = [(claims.tenant_id, key) for key in counters_of(claims, day)]
+        keys: list[Key] = [(claims.tenant_id, key) for key in counters_of(claims, moment.day)]
         found = counters.add(connection, dict.fromkeys(keys, Change()))
         refusal = self._refusal(connection, admission, now)
         if refusal is not None:
             connection.rollback()
             return refusal
-        standings = self._standings(connection, claims, found, day, now, zone)
+        standings = principals.standings(connection, self.defaults, claims, found, moment)
         fit = decide(admission.need, standings, now)
         if isinstance(fit, Denial):
             connection.rollback()
             return fit
-        call = _held(admission, day, fit.completion_granted, now)
+        call = _held(admission, moment, fit.completion_granted)
         counters.add(connection, dict.fromkeys(keys, Change(held=call.hold)))
         if not calls.insert(connection, call, CallState.HELD, AttemptState.SENT):
             raise ValueError(f"call {call.call_id} was admitted before")
@@ -102,10 +100,10 @@ class Ledger:
         Writing its row, rather than looking for it, keeps a commit that is still under way from succeeding later.
         """
         now = self.database.now(connection)
-        zone = _zone(connection, admission.claims, now)
-        if zone is None:
+        moment = principals.moment(connection, admission.claims, now)
+        if moment is None:
             return False
-        call = _held(admission, local_day(now, zone.at(now)), 0, now)
+        call = _held(admission, moment, 0)
         released = {"ended": "abandoned", "ended_at": now}
         if calls.insert(connection, call, CallState.RELEASED, AttemptState.REFUSED, **released):
             return True
@@ -152,23 +150,17 @@ class Ledger:
                 return Left(Amount(), Charge())
         return None
 
+    def standings(self, connection: Connection, claims: Claims) -> list[Standing] | None:
+        """How every limit of a principal stands now, read without locks; None when its access token is not in force."""
+        now = self.database.now(connection)
+        moment = principals.moment(connection, claims, now)
+        if moment is None or not principals.in_force(connection, claims, now):
+            return None
+        found = counters.read(connection, claims.tenant_id, counters_of(claims, moment.day))
+        return principals.standings(connection, self.defaults, claims, found, moment)
+
     def _refusal(self, connection: Connection, admission: Admission, now: datetime) -> Refusal | None:
-        claims = admission.claims
-        principal = connection.execute(
-            select(
-                access_tokens.c.expires_at, access_tokens.c.revoked_at, users.c.status, tenants.c.status.label("tenant")
-            )
-            .join(users, (users.c.tenant_id == access_tokens.c.tenant_id) & (users.c.id == access_tokens.c.user_id))
-            .join(tenants, tenants.c.id == access_tokens.c.tenant_id)
-            .where(
-                access_tokens.c.tenant_id == claims.tenant_id,
-                access_tokens.c.jti == claims.jti,
-                users.c.id == claims.user_id,
-            )
-        ).one_or_none()
-        if principal is None or principal.revoked_at is not None or principal.expires_at <= now:
-            return Refusal.UNKNOWN_ACCESS_TOKEN
-        if principal.status != "active" or principal.tenant != "active":
+        if not principals.in_force(connection, admission.claims, now):
             return Refusal.UNKNOWN_ACCESS_TOKEN
         renewed_at = connection.execute(
             select(workers.c.renewed_at).where(workers.c.id == admission.worker_id)
@@ -177,39 +169,13 @@ class Ledger:
             return Refusal.LEASE_EXPIRED
         return None
 
-    def _standings(
-        self, connection: Connection, claims: Claims, found: Mapping[Key, Counter], day: str, now: datetime, zone: Zone
-    ) -> list[Standing]:
-        rows = connection.execute(
-            select(limits.c.scope, limits.c.scope_id, limits.c.metric, limits.c.window, limits.c.value).where(
-                limits.c.tenant_id == claims.tenant_id,
-                limits.c.scope_id.in_([claims.jti, claims.user_id, claims.tenant_id]),
-            )
-        )
-        named = [LimitRow(row.scope, row.scope_id, Metric(row.metric), Window(row.window), row.value) for row in rows]
-        ids = {Scope.ACCESS_TOKEN: claims.jti, Scope.USER: claims.user_id, Scope.TENANT: claims.tenant_id}
-        standings = []
-        for limit in effective_limits(named, self.defaults):
-            key = CounterKey(limit.scope, ids[limit.scope], limit.window, window_key(limit.window, day))
-            counter = found[claims.tenant_id, key]
-            ends = window_end(limit.window, day, zone.at(now))
-            used, held = counter.used.of(limit.metric), counter.held.of(limit.metric)
-            standings.append(Standing(limit, used, held, ends, now))
-        return standings
-
 
 def new_id() -> str:
     """A time-ordered id (UUID version 7, RFC 9562)."""
     return str(uuid7())
 
 
-def _zone(connection: Connection, claims: Claims, now: datetime) -> Zone | None:
-    columns = (tenants.c.timezone, tenants.c.next_timezone, tenants.c.next_timezone_from)
-    row = connection.execute(select(*columns).where(tenants.c.id == claims.tenant_id)).one_or_none()
-    return None if row is None else Zone(*row)
-
-
-def _held(admission: Admission, day: str, completion_granted: int, now: datetime) -> HeldCall:
+def _held(admission: Admission, moment: Moment, completion_granted: int) -> HeldCall:
     return HeldCall(
         call_id=admission.call_id,
         claims=admission.claims,
@@ -217,10 +183,10 @@ def _held(admission: Admission, day: str, completion_granted: int, now: datetime
         endpoint=admission.endpoint,
         model=admission.model,
         upstream=admission.upstream,
-        day=day,
+        day=moment.day,
         prompt_bound=admission.need.prompt_bound,
         completion_granted=completion_granted,
         cost_bound=0,
-        admitted_at=now,
-        deadline_at=now + timedelta(seconds=admission.deadline_s),
+        admitted_at=moment.now,
+        deadline_at=moment.now + timedelta(seconds=admission.deadline_s),
     )
