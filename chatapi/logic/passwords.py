@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from typing import TypeVar
 
 import argon2
@@ -18,48 +16,35 @@ from argon2.exceptions import VerificationError, VerifyMismatchError
 
 from chatapi.domain.password_hashes import HashCost, hash_cost, hash_problem, random_hash
 from chatapi.errors import Overloaded
+from chatapi.logic.login_turns import RETRY_AFTER_S, LoginTurns
+from chatapi.logic.verified import VerifiedPasswords
 
 T = TypeVar("T")
 J = TypeVar("J")
 
 COST = HashCost(memory_kib=19456, passes=2, lanes=1)
 MOST_WAITING = 200  # half a minute's work of a slow core: who comes later is told to come again
-RETRY_AFTER_S = 5
 
 
 class Hasher:
     """Hashes and verifies passwords for one process.
 
-    `hash`, `verify` and `decoy` compute at once in the calling thread's stead; callers that serve requests take their
-    turn first, so that of all the logins that come together only `at_once` are being computed.
+    `hash`, `verify` and `decoy` compute at once in the calling thread's stead; logins take their turn first, so that of
+    all that come together only `at_once` are being computed, and what was `verified` a moment ago needs none.
 
     Args:
-        at_once: turns that may be taken at the same time.
+        at_once: logins that may be computed at the same time.
         cost: parameters of new hashes; tests take cheap ones.
+        most_waiting: logins that may wait for their turn.
     """
 
     def __init__(self, at_once: int, *, cost: HashCost = COST, most_waiting: int = MOST_WAITING) -> None:
         self._argon2 = _argon2(cost)
         self._cost = cost
-        self._turns = threading.Semaphore(at_once)
-        self._room = threading.Semaphore(at_once + most_waiting)
+        self.turns = LoginTurns(at_once, at_once + most_waiting)
+        self.verified = VerifiedPasswords()
         self._decoy = random_hash(cost)
         self._dearest = cost.work
-
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Wait for a turn, first come first served, and keep it for the block.
-
-        Raises:
-            Overloaded: too many are waiting already.
-        """
-        if not self._room.acquire(blocking=False):
-            raise Overloaded("Too many logins at once. Please try again.", retry_after_s=RETRY_AFTER_S)
-        try:
-            with self._turns:
-                yield
-        finally:
-            self._room.release()
 
     def hash(self, password: str) -> str:
         """A new hash of the password, in the PHC string format."""

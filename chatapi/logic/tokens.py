@@ -4,10 +4,11 @@ Failures are counted for a user from an address and for an address, never for a 
 somebody out. The order of steps keeps guessing bounded whatever comes at once:
 
 1. what has failed too often already is refused, with little work;
-2. a turn is waited for, so that logins under way are few;
-3. the login is counted as pending, *before* the password is looked at; pending ones count like failures;
-4. the password is verified, with no transaction open;
-5. the login becomes a failure, or is taken back and gives the access token, in the transaction that locks the user.
+2. a password that was verified a moment ago is no guess and needs no turn: it gives the access token, as in 6;
+3. a turn is waited for, so that logins under way are few;
+4. the login is counted as pending, *before* the password is looked at; pending ones count like failures;
+5. the password is verified, with no transaction open;
+6. the login becomes a failure, or is taken back and gives the access token, in the transaction that locks the user.
 """
 
 from __future__ import annotations
@@ -84,7 +85,11 @@ def exchange(runtime: Runtime, username: str, password: str, address: str) -> Ex
     while True:
         login = _look(runtime, username, counted_address(address))
         try:
-            with runtime.hasher.turn():
+            if given := _recall(runtime, login, password):
+                return given
+            with runtime.hasher.turns.turn(login.address, login.pair.subject):
+                if given := _recall(runtime, login, password):  # it has been verified while this one waited
+                    return given
                 _begin(runtime, login)
                 return _decide(runtime, login, password)
         except (_AccountChanged, _MustWait):
@@ -113,6 +118,16 @@ def _look(runtime: Runtime, username: str, address: str) -> _Login:
     if not _has_room(runtime, login, failed, more=1):
         raise TooManyLoginFailures(retry_after_s)
     return login
+
+
+def _recall(runtime: Runtime, login: _Login, password: str) -> Exchange | None:
+    """The access token, if this password was verified a moment ago; asked for nobody, it costs the same."""
+    user = login.user
+    user_id, password_hash = (user.id, user.password_hash) if user else ("", "")
+    if not runtime.hasher.verified.has(user_id, password_hash, password) or user is None:
+        return None
+    with runtime.database.write() as connection:
+        return _give(runtime, connection, login, user, None)
 
 
 def _begin(runtime: Runtime, login: _Login) -> None:
@@ -161,6 +176,7 @@ def _verify(runtime: Runtime, user: User | None, password: str) -> tuple[User | 
         return None, None
     if not runtime.hasher.verify(user.password_hash, password) or not user.is_active:
         return None, None
+    runtime.hasher.verified.add(user.id, user.password_hash, password)
     return user, runtime.hasher.hash(password) if runtime.hasher.is_weak(user.password_hash) else None
 
 

@@ -105,5 +105,4 @@ def _change(runtime: Runtime, connection: Transaction, username: str, **values: 
 def _hash(runtime: Runtime, password: str) -> str:
     if not password:
         raise InvalidInput("The password is empty.")
-    with runtime.hasher.turn():
-        return runtime.hasher.hash(password)
+    return runtime.hasher.hash(password)

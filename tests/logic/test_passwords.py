@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import time
 
 import argon2
 import pytest
 
 from chatapi.domain.password_hashes import HashCost, hash_cost, hash_problem
-from chatapi.errors import Overloaded
 from chatapi.logic.passwords import COST, Hasher
-from tests.support.runtimes import CHEAP, at_once
+from tests.support.runtimes import CHEAP
 
 
 def test_new_hashes_have_owasps_parameters_and_are_what_an_import_accepts() -> None:
@@ -89,32 +87,6 @@ def test_a_refusal_costs_the_same_whatever_hash_the_user_has_or_whether_there_is
     assert costs == [0, 512 - 32, 512 - 128]  # and the verification itself: 512, 32 and 128
 
 
-def test_turns_are_no_more_than_allowed_and_who_finds_no_room_is_told_to_come_again() -> None:
-    hasher = Hasher(2, cost=CHEAP, most_waiting=3)
-    inside, most, leave = 0, 0, threading.Event()
-    count = threading.Lock()
-
-    def take(_: int) -> bool:
-        nonlocal inside, most
-        with hasher.turn():
-            with count:
-                inside += 1
-                most = max(most, inside)
-            leave.wait(5)
-            with count:
-                inside -= 1
-        return True
-
-    threading.Timer(0.3, leave.set).start()
-    results = at_once(9, take)
-    assert most == 2
-    assert results.count(True) == 5
-    refusals = [result for result in results if result is not True]
-    assert all(isinstance(refusal, Overloaded) and refusal.retry_after_s > 0 for refusal in refusals)
-    with hasher.turn():
-        pass
-
-
 def test_many_jobs_keep_their_order_and_say_how_far_they_are() -> None:
     seen: list[int] = []
     hasher = Hasher(1, cost=CHEAP)
@@ -150,7 +122,7 @@ def tick():
         gevent.sleep(0.001)
         now = time.perf_counter(); gaps.append(now - last); last = now
 def login():
-    with hasher.turn():
+    with hasher.turns.turn("", ""):
         hasher.verify(hasher.hash("x"), "x")
 ticker = gevent.spawn(tick)
 gevent.joinall([gevent.spawn(login) for _ in range(10)], raise_error=True)

@@ -200,6 +200,47 @@ def test_more_right_logins_at_once_than_failures_are_allowed_all_succeed(runtime
     assert all(isinstance(result, tokens.Exchange) and result.created for result in results), results
 
 
+class Counted(Hasher):
+    """A hasher that counts what it verifies."""
+
+    verifications = 0
+
+    def verify(self, password_hash: str, password: str) -> bool:
+        self.verifications += 1
+        return super().verify(password_hash, password)
+
+
+def test_a_class_behind_one_address_logs_in_at_once(runtime: Runtime) -> None:
+    for number in range(30):
+        users.add_user(runtime, f"pupil{number}", "secret")
+    one_at_a_time = replace(runtime, hasher=Hasher(1, cost=HashCost(16, 1, 1)))
+    results = at_once(30, lambda number: exchange(one_at_a_time, f"pupil{number}"))
+    assert all(isinstance(result, tokens.Exchange) and result.created for result in results), results
+
+
+def test_logging_in_again_and_again_needs_no_more_hashes_and_no_turn(runtime: Runtime) -> None:
+    counted = Counted(1, cost=HashCost(16, 1, 1), most_waiting=0)
+    watched = replace(runtime, hasher=counted)
+    made = exchange(watched)
+    with counted.turns.turn(THERE, "somebody"):
+        results = at_once(8, lambda _: exchange(watched))
+    assert {result.access_token for result in results if isinstance(result, tokens.Exchange)} == {made.access_token}
+    assert counted.verifications == 1
+
+
+def test_what_was_verified_helps_nobody_whose_password_changed_or_who_is_not_served_any_more(runtime: Runtime) -> None:
+    exchange(runtime)
+    users.set_password(runtime, "demo", "another secret")
+    fail_with = [("demo", "secret")]
+    exchange(runtime, "other")
+    users.disable_user(runtime, "other")
+    fail_with.append(("other", "secret"))
+    for username, password in fail_with:
+        with pytest.raises(InvalidCredentials):
+            tokens.exchange(runtime, username, password, HERE)
+    assert tokens.exchange(runtime, "demo", "another secret", HERE).created
+
+
 def test_the_subnet_is_the_address_in_ipv6(runtime: Runtime) -> None:
     fail(runtime, address="2001:db8::1", times=2)
     fail(runtime, address="2001:db8::2", times=1)
