@@ -64,7 +64,9 @@ def worker_exit(_server: Any, worker: Any) -> None:
 
     if hasattr(worker, "keeper"):
         worker.keeper.stop()
-        runtime_of(worker.wsgi).database.close()
+        runtime = runtime_of(worker.wsgi)
+        runtime.writer.repay()
+        runtime.database.close()
 
 
 def _drain_before_the_end(worker: Any, runtime: Any) -> None:

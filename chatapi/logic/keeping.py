@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import structlog
 
@@ -46,31 +46,38 @@ class Keeper:
             one lease time again: in an outage every lease looks dead, also those of the living.
         """
         runtime = self._runtime
-        for call in runtime.running.all():
-            if call.overdue:
-                call.stop("deadline")
+        stop_overdue(runtime)
         try:
             leases.renew(runtime.database, runtime.running.worker_id)
-            answering_since = self._answered()
-            runtime.writer.repay()
-            end_strays(runtime)
-            if time.monotonic() - answering_since < runtime.settings.lease_s:
-                return 0
-            return sweep(runtime)
+            self._answered()
+            for chore in (runtime.writer.repay, lambda: end_strays(runtime)):
+                _attempt(chore)
+            expired = 0
+            while self._may_sweep() and (batch := leases.sweep(runtime.database, runtime.ledger)):
+                expired += batch
+                self._answered()
+            return expired
         except DatabaseUnavailable:
             self._answering_since = None
             raise
 
-    def _answered(self) -> float:
-        """The database has answered. Returns since when without a break (in seconds of `time.monotonic`).
-
-        After a silence of one lease time this process was suspended: that is a break too.
-        """
+    def _answered(self) -> None:
+        """The database has answered."""
         now = time.monotonic()
-        if self._answering_since is None or now - self._last_answer_at >= self._runtime.settings.lease_s:
+        if self._answering_since is None or self._was_silent(now):
             self._answering_since = now
         self._last_answer_at = now
-        return self._answering_since
+
+    def _may_sweep(self) -> bool:
+        """Whether the database has answered this process for one lease time without a break, and just now."""
+        now = time.monotonic()
+        if self._answering_since is None or self._was_silent(now):
+            return False
+        return now - self._answering_since >= self._runtime.settings.lease_s
+
+    def _was_silent(self, now: float) -> bool:
+        """Whether there was no answer for longer than two renewals take: it was away, or this process suspended."""
+        return now - self._last_answer_at > 2 * self._runtime.settings.renew_s
 
     def _keep(self) -> None:
         while not self._stopping.is_set():
@@ -80,11 +87,26 @@ class Keeper:
                     log.warning("swept", expired_calls=expired)
             except ChatAPIError as error:
                 log.warning("keeping_failed", reason=str(error))
-            except Exception:
-                log.exception(
-                    "keeping_failed"
-                )  # the next round may fare better; without rounds this worker would lose its lease
+            except Exception as error:  # the next round may fare better; without rounds this worker loses its lease
+                log.error("keeping_failed", error=type(error).__qualname__)
             self._stopping.wait(self._runtime.settings.renew_s)
+
+
+def stop_overdue(runtime: Runtime) -> None:
+    """Break off the calls that are past their deadline."""
+    for call in runtime.running.all():
+        if call.overdue:
+            _attempt(lambda call=call: call.stop("deadline"))  # type: ignore[misc]
+
+
+def _attempt(chore: Callable[[], object]) -> None:
+    """Do what must not keep the rest of a round from being done; that the database is away is for the whole round."""
+    try:
+        chore()
+    except DatabaseUnavailable:
+        raise
+    except Exception as error:
+        log.error("keeping_failed", error=type(error).__qualname__)
 
 
 def end_strays(runtime: Runtime) -> int:
@@ -132,13 +154,14 @@ def drain(runtime: Runtime, patience_s: float) -> int:
     Returns:
         How many calls were running.
     """
+    runtime.running.draining = True
     running = runtime.running.all()
     for call in running:
-        call.stop("shutdown")
+        _attempt(lambda call=call: call.stop("shutdown"))  # type: ignore[misc]
     give_up_at = time.monotonic() + patience_s
     while runtime.running.all() and time.monotonic() < give_up_at:
         time.sleep(0.05)
     for call in runtime.running.all():
-        call.settle_at_hold("shutdown")
+        _attempt(call.finish)
     runtime.writer.repay()
     return len(running)

@@ -7,7 +7,10 @@ import time
 from collections.abc import Callable
 
 from chatapi.domain.calls import AttemptState, CallState, Charge, HeldCall, Settlement
+from chatapi.errors import Unavailable
 from chatapi.storage.writer import LedgerWriter
+
+LONGEST_UPSTREAM_ID = 200
 
 
 class RunningCalls:
@@ -15,10 +18,17 @@ class RunningCalls:
 
     def __init__(self, worker_id: str) -> None:
         self.worker_id = worker_id
+        self.draining = False
         self._calls: dict[str, RunningCall | None] = {}
 
     def enter(self, call_id: str) -> None:
-        """A call asks to be admitted."""
+        """A call asks to be admitted.
+
+        Raises:
+            Unavailable: this worker is ending its calls.
+        """
+        if self.draining:
+            raise Unavailable("This worker is shutting down. Please try again.", retry_after_s=1)
         self._calls[call_id] = None
 
     def leave(self, call_id: str) -> None:
@@ -48,6 +58,7 @@ class RunningCall:
         self._running = running
         self._overdue_at = time.monotonic() + deadline_s
         self._cancel: Callable[[], None] | None = None
+        self._finish: Callable[[], None] = lambda: self.settle_at_hold(self.stop_reason or "aborted")
         self._ending = threading.Lock()
         self._ended = False
         running.start(self)
@@ -56,6 +67,14 @@ class RunningCall:
     def overdue(self) -> bool:
         """Whether the call is past its deadline."""
         return time.monotonic() >= self._overdue_at
+
+    def on_finish(self, finish: Callable[[], None]) -> None:
+        """Say how the call is ended by force, with what is known of it then; without this, at its hold."""
+        self._finish = finish
+
+    def finish(self) -> None:
+        """End it now, whoever else is at it."""
+        self._finish()
 
     def on_stop(self, cancel: Callable[[], None]) -> None:
         """Say how a wait for the upstream is broken off."""
@@ -89,5 +108,14 @@ class RunningCall:
             if self._ended:
                 return
             self._ended = True
-        self._writer.submit(Settlement(self.held, state, charge, ended, attempt, upstream_id))
-        self._running.leave(self.held.call_id)
+        try:
+            self._writer.submit(Settlement(self.held, state, charge, ended, attempt, _clean(upstream_id)))
+        finally:  # should even that have failed, the call is a stray now, and the next round of keeping expires it
+            self._running.leave(self.held.call_id)
+
+
+def _clean(upstream_id: str | None) -> str | None:
+    """An upstream's id as a database can keep it."""
+    if upstream_id is None:
+        return None
+    return "".join(character for character in upstream_id[:LONGEST_UPSTREAM_ID] if character.isprintable())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
+import structlog
+
 from chatapi.domain.calls import Charge
 from chatapi.domain.usage import Usage
 from chatapi.errors import UpstreamBroken, UpstreamError
@@ -12,6 +14,8 @@ from chatapi.logic.admission import Admitted
 from chatapi.logic.counting import counted
 from chatapi.upstream.sse import Event
 from chatapi.upstream.stream import UpstreamStream
+
+log = structlog.get_logger()
 
 
 class MeteredStream:
@@ -26,6 +30,7 @@ class MeteredStream:
         self._relayed: list[str] = []
         self._closing = threading.Lock()
         self._closed = False
+        admitted.call.on_finish(self.close)
 
     def events(self) -> Iterator[Event]:
         """The upstream's events as they come. The last one is given only when the settlement is written.
@@ -37,7 +42,7 @@ class MeteredStream:
         last: Event | None = None
         try:
             for event in self._stream:
-                self.usage = event.usage or self.usage
+                self._learn(event.usage)
                 self._relayed.append(event.counted_text)
                 if event.done:
                     last = event
@@ -60,8 +65,17 @@ class MeteredStream:
         return (event.text for event in self.events() if event.text)
 
     def close(self) -> None:
-        """The client is done or gone: cancel the upstream, and settle what was relayed unless that is done already."""
-        self._settle(self._admitted.call.stop_reason or "client_gone", answered=True)
+        """The client is done or gone: cancel the upstream, and settle what was relayed unless that is done already.
+
+        A client that leaves was answered as far as it wished; one that this gateway cuts off was not.
+        """
+        reason = self._admitted.call.stop_reason
+        self._settle(reason or "client_gone", answered=reason is None)
+
+    def _learn(self, usage: Usage | None) -> None:
+        """Keep the largest report: some servers report as they go, and some each choice by itself."""
+        if usage is not None and (self.usage is None or usage.total_tokens >= self.usage.total_tokens):
+            self.usage = usage
 
     def _broken(self, error: UpstreamError) -> UpstreamError:
         reason = self._admitted.call.stop_reason
@@ -73,15 +87,25 @@ class MeteredStream:
             if self._closed:
                 return
             self._closed = True
-        self._stream.close()
-        charge = self._charge(whole=ended == "completed", answered=answered)
+        try:
+            self._stream.close()
+            charge = self._charge(whole=ended == "completed", answered=answered)
+        except Exception as error:
+            log.error("stream_not_counted", call=self.grant.call.call_id, error=type(error).__qualname__)
+            charge = Charge.at_hold(self.grant.call, answered=answered)
         self.usage = charge.usage
         self._admitted.call.settle(charge, ended, self._stream.upstream_id)
 
     def _charge(self, *, whole: bool, answered: bool) -> Charge:
-        """Reported usage where it came; else what was relayed, counted; the hold if a model may have thought unseen."""
-        if self.usage is not None:
+        """Reported usage where it came; else what was relayed, counted; the hold if a model may have thought unseen.
+
+        What was reported before a stream was cut may be short of what came after it, so the larger figure holds.
+        """
+        if whole and self.usage is not None:
             return Charge(answered, self.usage)
-        if self._admitted.ask.request.reasons and not whole:
+        if self.usage is None and self._admitted.ask.request.reasons and not whole:
             return Charge.at_hold(self.grant.call, answered=answered)
-        return Charge(answered, counted(self._admitted, "".join(self._relayed)))
+        relayed = counted(self._admitted, "".join(self._relayed))
+        if self.usage is not None and self.usage.total_tokens >= relayed.total_tokens:
+            return Charge(answered, self.usage)
+        return Charge(answered, relayed)

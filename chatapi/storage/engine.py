@@ -23,14 +23,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from chatapi.errors import ConfigurationError, DatabaseUnavailable
 from chatapi.settings import Settings
+from chatapi.storage import postgresql
 from chatapi.storage.gate import Gate
 
 LOCK_WAIT_S = 2.0
-POOL_WAIT_S = 2.0
 KEPT_FOR_READING = 2  # of the connections of a pool
 MOST_WRITERS = 4  # of one process at once; more would only wait for each other's rows
-STATEMENT_TIMEOUT_S = 10
-CONNECT_TIMEOUT_S = 2
+MOST_WAITING = 1000  # transactions of one process, urgent ones not counted
 
 Clock = Callable[[Connection], datetime]
 
@@ -41,9 +40,8 @@ class Database:
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self.is_sqlite = settings.is_sqlite
         self._clock = clock or (_sqlite_now if self.is_sqlite else _postgresql_now)
-        self._writing = Gate(
-            1 if self.is_sqlite else max(1, min(MOST_WRITERS, settings.database_pool - KEPT_FOR_READING))
-        )
+        writers = 1 if self.is_sqlite else max(1, min(MOST_WRITERS, settings.database_pool - KEPT_FOR_READING))
+        self._writing = Gate(writers, MOST_WAITING)
         if self.is_sqlite:
             path = make_url(settings.database).database
             if not path or path == ":memory:":
@@ -54,6 +52,8 @@ class Database:
         self.engine = create_engine(settings.database, **_options(settings))
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
+        else:
+            event.listen(self.engine, "do_connect", postgresql.connect)
 
     def now(self, connection: Connection) -> datetime:
         """The database's clock, in UTC: all the machines of an installation see the same one."""
@@ -84,20 +84,24 @@ class Database:
                 connection.exec_driver_sql("BEGIN")
             else:
                 connection.execution_options(isolation_level="REPEATABLE READ")
+                _wait_for_ever(connection)
                 for timeout in ("statement_timeout", "idle_in_transaction_session_timeout"):
                     connection.exec_driver_sql(f"SET LOCAL {timeout} = 0")
             yield connection
             connection.rollback()
+            if not self.is_sqlite:
+                connection.invalidate()  # it waits for ever, so nobody else shall have it
 
     @contextmanager
-    def write(self, wait_s: float = LOCK_WAIT_S) -> Iterator[Connection]:
+    def write(self, wait_s: float = LOCK_WAIT_S, *, urgent: bool = False) -> Iterator[Connection]:
         """A transaction that writes; it commits when the block ends well. Nothing in the block may wait for anything
-        else.
+        else. Urgent ones, which give back what is held, go before the others.
 
         Raises:
             DatabaseUnavailable: the database cannot answer, or its lock was not to be had within `wait_s`.
+            Overloaded: too many are waiting; never said to an urgent one.
         """
-        with _translated(), self._writing.entered(wait_s), self.engine.connect() as connection:
+        with _translated(), self._writing.entered(wait_s, urgent=urgent), self.engine.connect() as connection:
             if self.is_sqlite:
                 _begin_immediate(connection, wait_s)
             yield connection
@@ -117,6 +121,12 @@ class Database:
         self.engine.dispose()
 
 
+def _wait_for_ever(connection: Connection) -> None:
+    raw = connection.connection.driver_connection
+    if isinstance(raw, postgresql.Connection):
+        raw.silence_s = None
+
+
 def _make_private(path: Path) -> None:
     """Make the file, and its folder, for their owner only: password hashes are in it. What is there keeps its mode."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -129,20 +139,9 @@ def _options(settings: Settings) -> dict[str, Any]:
             "connect_args": {"timeout": 0, "isolation_level": None, "check_same_thread": False},
             "pool_size": 8,
             "max_overflow": 56,
-            "pool_timeout": POOL_WAIT_S,
+            "pool_timeout": LOCK_WAIT_S,
         }
-    limits = f"-c lock_timeout={int(LOCK_WAIT_S * 1000)} -c idle_in_transaction_session_timeout=2000"
-    return {
-        "connect_args": {
-            "options": f"{limits} -c statement_timeout={STATEMENT_TIMEOUT_S * 1000} -c timezone=UTC",
-            "connect_timeout": CONNECT_TIMEOUT_S,
-            "application_name": "chatapi",
-        },
-        "pool_size": settings.database_pool,
-        "max_overflow": 0,
-        "pool_timeout": POOL_WAIT_S,
-        "pool_pre_ping": False,
-    }
+    return postgresql.engine_options(settings)
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
@@ -181,7 +180,7 @@ def _translated() -> Iterator[None]:
     except PoolTimeout as error:
         raise DatabaseUnavailable from error
     except DBAPIError as error:
-        if isinstance(error, OperationalError) or error.connection_invalidated:
+        if isinstance(error, OperationalError) or error.connection_invalidated or postgresql.says_not_now(error.orig):
             raise DatabaseUnavailable from error
         raise
 

@@ -24,7 +24,7 @@ FORGET_AFTER = timedelta(days=1)
 
 def renew(database: Database, worker_id: str) -> None:
     """Say that this worker lives, by the database's clock."""
-    with database.write() as connection:
+    with database.write(urgent=True) as connection:
         now = database.now(connection)
         row = {"id": worker_id, "host": socket.gethostname(), "pid": os.getpid(), "started_at": now, "renewed_at": now}
         insert: postgresql.Insert | sqlite.Insert = insert_for(connection)(workers).values(row)
@@ -49,9 +49,12 @@ def held_by(database: Database, worker_id: str) -> list[HeldCall]:
 
 
 def expire_strays(database: Database, ledger: Ledger, strays: list[HeldCall]) -> int:
-    """Expire calls that the ledger holds and nobody runs. Returns how many there were."""
-    with database.write() as connection:
-        return ledger.expire(connection, strays)
+    """Expire calls that the ledger holds and nobody runs, batch by batch. Returns how many there were."""
+    expired = 0
+    for start in range(0, len(strays), BATCH):
+        with database.write() as connection:
+            expired += ledger.expire(connection, strays[start : start + BATCH])
+    return expired
 
 
 def sweep(database: Database, ledger: Ledger) -> int:

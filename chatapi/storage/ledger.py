@@ -91,7 +91,8 @@ class Ledger:
             return False
         change = Change(charge.amount - left.charge.amount, -left.hold)
         counters.add(connection, {(call.claims.tenant_id, key): change for key in counters_of(call.claims, call.day)})
-        rollups.add(connection, [(call, charge, left.charge)])
+        if charge != left.charge:
+            rollups.add(connection, [(call, charge, left.charge)])
         return True
 
     def abandon(self, connection: Connection, admission: Admission) -> bool:

@@ -1,4 +1,4 @@
-"""Principals as they are now: whether an access token is in force, when it is where its tenant lives, how limits stand."""
+"""Principals as they are now: is an access token in force, which day is it at its tenant's, how do its limits stand."""
 
 from __future__ import annotations
 

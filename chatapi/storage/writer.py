@@ -13,6 +13,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import overload
 
+import structlog
+
 from chatapi.domain.calls import Abandonment, Admission, Decision, Settlement
 from chatapi.errors import DatabaseUnavailable
 from chatapi.storage.engine import Database
@@ -20,7 +22,10 @@ from chatapi.storage.ledger import Ledger
 
 TRIES = 3
 PAUSE_S = 0.05
+REPAY_S = 2.0
 ADMISSION_PATIENCE_S = 1.0  # after which a failed admission is not tried again: a client had better hear it soon
+
+log = structlog.get_logger()
 
 Item = Admission | Settlement | Abandonment
 
@@ -65,23 +70,25 @@ class LedgerWriter:
         return True
 
     def repay(self) -> int:
-        """Try again what the database has not taken so far. Returns how many items are still owed."""
+        """Try again, for `REPAY_S` at most, what the database has not taken so far. Returns how many items are owed.
+
+        An item that is wrong in itself is logged and given up: its call is then a stray, charged at its hold.
+        """
+        give_up_at = time.monotonic() + REPAY_S
         with self._repaying:
-            for _ in range(len(self._owed)):
-                item = self._owed[0]
+            while self._owed and time.monotonic() < give_up_at:
                 try:
-                    self._once(item)
+                    self._once(self._owed[0])
                 except DatabaseUnavailable:
                     break
+                except Exception as error:
+                    log.error("settlement_refused", call=_call_id(self._owed[0]), error=type(error).__qualname__)
                 self._owed.popleft()
         return len(self._owed)
 
     def owes(self, call_id: str) -> bool:
         """Whether the truth about this call is known here and waits for the database."""
-        return any(
-            (item.admission if isinstance(item, Abandonment) else item.call).call_id == call_id
-            for item in tuple(self._owed)
-        )
+        return any(_call_id(item) == call_id for item in tuple(self._owed))
 
     def _admit(self, admission: Admission) -> Decision:
         give_up_at = time.monotonic() + ADMISSION_PATIENCE_S
@@ -111,8 +118,12 @@ class LedgerWriter:
                 time.sleep(PAUSE_S)
 
     def _once(self, item: Settlement | Abandonment) -> None:
-        with self._database.write() as connection:
+        with self._database.write(urgent=True) as connection:
             if isinstance(item, Settlement):
                 self._ledger.settle(connection, item)
             else:
                 self._ledger.abandon(connection, item.admission)
+
+
+def _call_id(item: Settlement | Abandonment) -> str:
+    return item.admission.call_id if isinstance(item, Abandonment) else item.call.call_id
