@@ -18,9 +18,10 @@ LONGEST_PART_BYTES = 64
 SHORTEST_SALT_BYTES = 8
 SHORTEST_TAG_BYTES = 12
 
-_FORMAT = re.compile(
-    r"\$argon2id\$v=19\$m=(\d{1,9}),t=(\d{1,9}),p=(\d{1,9})\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)", re.ASCII
-)
+PREFIX = "$argon2id$v=19$"  # then come the parameters, the salt and the tag, with a dollar sign between
+
+_PARAMETERS = re.compile(r"m=(\d{1,9}),t=(\d{1,9}),p=(\d{1,9})", re.ASCII)
+_FORMAT = re.compile(rf"{re.escape(PREFIX)}{_PARAMETERS.pattern}\$([A-Za-z0-9+/]+)\$([A-Za-z0-9+/]+)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,15 @@ class HashCost:
         """KiB that one verification writes: its time is proportional to this."""
         return self.memory_kib * self.passes
 
+    @property
+    def problem(self) -> str | None:
+        """Why a hash with these parameters is not verified, or None."""
+        if self.memory_kib > MOST_MEMORY_KIB or self.passes > MOST_PASSES or self.lanes > MOST_LANES:
+            return f"is too dear to verify: at most m={MOST_MEMORY_KIB},t={MOST_PASSES},p={MOST_LANES}"
+        if self.passes < 1 or self.lanes < 1 or self.memory_kib < 8 * self.lanes:
+            return "has impossible parameters: t and p are at least 1, m at least 8 times p"
+        return None
+
     def is_weaker_than(self, other: HashCost) -> bool:
         """Whether guessing passwords costs less memory or less work with this one."""
         return self.memory_kib < other.memory_kib or self.work < other.work
@@ -47,16 +57,20 @@ def hash_cost(password_hash: str) -> HashCost | None:
     return HashCost(int(match[1]), int(match[2]), int(match[3])) if match else None
 
 
+def read_parameters(parameters: str) -> HashCost | None:
+    """The cost that parameters such as `m=19456,t=2,p=1` say; None when no hash with these is verified."""
+    match = _PARAMETERS.fullmatch(parameters)
+    cost = HashCost(int(match[1]), int(match[2]), int(match[3])) if match else None
+    return None if cost is None or cost.problem else cost
+
+
 def hash_problem(password_hash: str) -> str | None:
     """What is wrong with a hash that somebody gave, or None. The sentence does not repeat it."""
     match = _FORMAT.fullmatch(password_hash)
     if match is None:
         return "is no argon2id hash such as $argon2id$v=19$m=19456,t=2,p=1$<salt>$<hash>"
-    cost = HashCost(int(match[1]), int(match[2]), int(match[3]))
-    if cost.memory_kib > MOST_MEMORY_KIB or cost.passes > MOST_PASSES or cost.lanes > MOST_LANES:
-        return f"is too dear to verify: at most m={MOST_MEMORY_KIB},t={MOST_PASSES},p={MOST_LANES}"
-    if cost.passes < 1 or cost.lanes < 1 or cost.memory_kib < 8 * cost.lanes:
-        return "has impossible parameters: t and p are at least 1, m at least 8 times p"
+    if problem := HashCost(int(match[1]), int(match[2]), int(match[3])).problem:
+        return problem
     if not _is_base64(match[4], SHORTEST_SALT_BYTES) or not _is_base64(match[5], SHORTEST_TAG_BYTES):
         return "is damaged: its salt or its hash is cut or no base64"
     return None

@@ -9,13 +9,15 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from typing import TypeVar
 
 import argon2
 from argon2.exceptions import VerificationError, VerifyMismatchError
 
-from chatapi.domain.password_hashes import HashCost, hash_cost, hash_problem, random_hash
+from chatapi.domain.password_hashes import HashCost, hash_cost, hash_problem
 from chatapi.errors import Overloaded
+from chatapi.logic.decoys import Decoys
 from chatapi.logic.login_turns import RETRY_AFTER_S, LoginTurns
 from chatapi.logic.verified import VerifiedPasswords
 
@@ -29,8 +31,8 @@ MOST_WAITING = 200  # half a minute's work of a slow core: who comes later is to
 class Hasher:
     """Hashes and verifies passwords for one process.
 
-    `hash`, `verify` and `decoy` compute at once in the calling thread's stead; logins take their turn first, so that of
-    all that come together only `at_once` are being computed, and what was `verified` a moment ago needs none.
+    `hash`, `verify` and `refuse` compute at once in the calling thread's stead; logins take their turn first, so that
+    of all that come together only `at_once` are being computed, and what was `verified` a moment ago needs none.
 
     Args:
         at_once: logins that may be computed at the same time.
@@ -43,34 +45,36 @@ class Hasher:
         self._cost = cost
         self.turns = LoginTurns(at_once, at_once + most_waiting)
         self.verified = VerifiedPasswords()
-        self._decoy = random_hash(cost)
-        self._dearest = cost.work
+        self.decoys = Decoys(cost)
 
     def hash(self, password: str) -> str:
         """A new hash of the password, in the PHC string format."""
         return _off_the_hub(lambda: self._argon2.hash(_encoded(password)))
 
     def verify(self, password_hash: str, password: str) -> bool:
-        """Whether the password is the one that was hashed. A refusal costs what an unknown user (`decoy`) does.
+        """Whether the password is the one that was hashed.
 
         Raises:
             Overloaded: there is no memory for it now.
         """
-        cost = hash_cost(password_hash)
-        if cost is None or hash_problem(password_hash):  # nobody's, like one that could take down the machine
-            self.decoy(password)
+        cost = _served_cost(password_hash)
+        if cost is None:  # nobody's, like one that could take down the machine
             return False
-        work = cost.work
-        self._dearest = max(self._dearest, work)
-        fits = _off_the_hub(lambda: _verify(self._argon2, password_hash, password))
-        if not fits:
-            self._spend(self._dearest - work)
-        return fits
+        self.decoys.meet(cost)
+        return _off_the_hub(lambda: _verify(self._argon2, password_hash, password))
 
-    def decoy(self, password: str) -> None:
-        """Do for a user that does not exist the work that a wrong password costs."""
-        _off_the_hub(lambda: _verify(self._argon2, self._decoy, password))
-        self._spend(self._dearest - self._cost.work)
+    def refuse(self, password_hash: str | None, password: str) -> None:
+        """Do the work that is left for a refused login to cost what every refused login does.
+
+        Args:
+            password_hash: that was verified already; None for a user that does not exist.
+
+        Raises:
+            Overloaded: there is no memory for it now.
+        """
+        done = _served_cost(password_hash) if password_hash else None
+        for decoy in self.decoys.hashes(but=done):
+            _off_the_hub(partial(_verify, self._argon2, decoy, password))
 
     def is_weak(self, password_hash: str) -> bool:
         """Whether the hash is weaker than those made today, so that a login should replace it."""
@@ -99,17 +103,14 @@ class Hasher:
                 raise
             return [future.result() for future in futures]
 
-    def _spend(self, work: int) -> None:
-        """Work (KiB written) for nothing: time must not tell apart users whose imported hashes cost more or less."""
-        passes = max(1, round(work / self._cost.memory_kib))
-        memory_kib = work // passes
-        if memory_kib >= 8 * self._cost.lanes:
-            spender = _argon2(HashCost(memory_kib, passes, self._cost.lanes))
-            _off_the_hub(lambda: spender.hash(b""))
-
 
 def _argon2(cost: HashCost) -> argon2.PasswordHasher:
     return argon2.PasswordHasher(time_cost=cost.passes, memory_cost=cost.memory_kib, parallelism=cost.lanes)
+
+
+def _served_cost(password_hash: str) -> HashCost | None:
+    """What it costs to verify this hash; None when it is not verified at all."""
+    return None if hash_problem(password_hash) else hash_cost(password_hash)
 
 
 def _verify(hasher: argon2.PasswordHasher, password_hash: str, password: str) -> bool:

@@ -105,6 +105,7 @@ def _look(runtime: Runtime, username: str, address: str) -> _Login:
     """
     with runtime.database.read() as connection:
         now = runtime.database.now(connection)
+        runtime.hasher.decoys.refresh(lambda: accounts.hash_costs(connection))
         user = accounts.find_user(connection, username if _can_be_kept(username) else "")
         tenant_id, user_id = (user.tenant_id, user.id) if user else (None, None)
         is_known = logins.is_known(connection, tenant_id, user_id, address)
@@ -171,10 +172,9 @@ def _decide(runtime: Runtime, login: _Login, password: str) -> Exchange:
 
 def _verify(runtime: Runtime, user: User | None, password: str) -> tuple[User | None, str | None]:
     """The user, if the password is theirs and they are served; and a new hash where the old one is weak."""
-    if user is None:
-        runtime.hasher.decoy(password)
-        return None, None
-    if not runtime.hasher.verify(user.password_hash, password) or not user.is_active:
+    fits = user is not None and runtime.hasher.verify(user.password_hash, password)
+    if user is None or not fits or not user.is_active:
+        runtime.hasher.refuse(user.password_hash if user else None, password)
         return None, None
     runtime.hasher.verified.add(user.id, user.password_hash, password)
     return user, runtime.hasher.hash(password) if runtime.hasher.is_weak(user.password_hash) else None

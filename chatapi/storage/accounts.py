@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection, Select, bindparam, insert, select, update
+from sqlalchemy import Connection, Select, bindparam, func, insert, select, update
 from uuid_utils import uuid7
 
+from chatapi.domain.password_hashes import PREFIX, HashCost, read_parameters
 from chatapi.domain.principals import AccessToken, Role, Status
 from chatapi.domain.windows import Zone
 from chatapi.storage.bulk import batches, count_returned, execute_many
@@ -121,6 +122,17 @@ def list_users(connection: Connection, tenant_id: str | None = None) -> list[Use
     if tenant_id is not None:
         statement = statement.where(users.c.tenant_id == tenant_id)
     return [_user(row) for row in connection.execute(statement).mappings()]
+
+
+def hash_costs(connection: Connection) -> set[HashCost]:
+    """The costs that the password hashes of all users have. Reads every user."""
+    after = func.substr(users.c.password_hash, len(PREFIX) + 1)
+    if connection.dialect.name == "sqlite":
+        parameters = func.substr(after, 1, func.instr(after, "$") - 1)
+    else:
+        parameters = func.split_part(after, "$", 1)
+    found = (read_parameters(row[0]) for row in connection.execute(select(parameters).distinct()))
+    return {cost for cost in found if cost}
 
 
 def insert_users(connection: Connection, new: Sequence[NewUser], now: datetime) -> int:

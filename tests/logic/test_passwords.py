@@ -10,6 +10,7 @@ import argon2
 import pytest
 
 from chatapi.domain.password_hashes import HashCost, hash_cost, hash_problem
+from chatapi.logic import passwords
 from chatapi.logic.passwords import COST, Hasher
 from tests.support.runtimes import CHEAP
 
@@ -61,30 +62,33 @@ def test_only_a_hash_weaker_than_those_made_today_is_weak() -> None:
     }
 
 
-class CountedWork(Hasher):
-    """A hasher that adds up what it spends for nothing."""
+def test_a_refusal_is_the_same_real_work_whatever_hash_the_user_has_or_whether_there_is_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    work: list[HashCost] = []
 
-    spent = 0
+    def count(hasher: argon2.PasswordHasher, password_hash: str, password: str) -> bool:
+        work.append(cost_of(password_hash))
+        return really(hasher, password_hash, password)
 
-    def _spend(self, work: int) -> None:
-        super()._spend(work)
-        self.spent += work
+    really = passwords._verify
+    monkeypatch.setattr(passwords, "_verify", count)
+    hasher = Hasher(1, cost=HashCost(64, 2, 1))
+    kinds = {HashCost(64, 2, 1), HashCost(256, 3, 4), HashCost(16, 1, 1)}
+    hasher.decoys.refresh(lambda: kinds)
+    own = [Hasher(1, cost=cost).hash("secret") for cost in kinds]
+    for password_hash in (*own, "damaged", "$argon2id$v=19$m=99999999,t=99,p=1$x$y", None):
+        work.clear()
+        assert password_hash is None or not hasher.verify(password_hash, "wrong")
+        hasher.refuse(password_hash, "wrong")
+        assert len(work) == 3
+        assert set(work) == kinds
 
 
-def test_a_refusal_costs_the_same_whatever_hash_the_user_has_or_whether_there_is_one() -> None:
-    hasher = CountedWork(1, cost=HashCost(64, 2, 1))
-    dear, cheap = (Hasher(1, cost=HashCost(memory, 2, 1)).hash("secret") for memory in (256, 16))
-    assert not hasher.verify(dear, "wrong")
-    assert hasher.spent == 0
-    costs = []
-    for made in (dear, cheap):
-        hasher.spent = 0
-        assert not hasher.verify(made, "wrong")
-        costs.append(hasher.spent)
-    hasher.spent = 0
-    hasher.decoy("wrong")
-    costs.append(hasher.spent)
-    assert costs == [0, 512 - 32, 512 - 128]  # and the verification itself: 512, 32 and 128
+def cost_of(password_hash: str) -> HashCost:
+    cost = hash_cost(password_hash)
+    assert cost is not None
+    return cost
 
 
 def test_many_jobs_keep_their_order_and_say_how_far_they_are() -> None:
@@ -114,6 +118,7 @@ def test_the_cost_of_a_hash_is_read_from_it() -> None:
 UNDER_GEVENT = """
 from gevent import monkey; monkey.patch_all()
 import time, gevent
+from chatapi.logic import passwords
 from chatapi.logic.passwords import Hasher
 hasher, gaps, last = Hasher(1), [], time.perf_counter()
 def tick():

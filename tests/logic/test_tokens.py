@@ -10,7 +10,7 @@ from unittest.mock import Mock
 import pytest
 from sqlalchemy import func, select, update
 
-from chatapi.domain.password_hashes import HashCost
+from chatapi.domain.password_hashes import HashCost, hash_cost, random_hash
 from chatapi.errors import DatabaseUnavailable, InvalidCredentials, Overloaded, TooManyLoginFailures
 from chatapi.logic import tenants, tokens, users
 from chatapi.logic.passwords import Hasher
@@ -239,6 +239,43 @@ def test_what_was_verified_helps_nobody_whose_password_changed_or_who_is_not_ser
         with pytest.raises(InvalidCredentials):
             tokens.exchange(runtime, username, password, HERE)
     assert tokens.exchange(runtime, "demo", "another secret", HERE).created
+
+
+def test_the_decoys_have_the_parameters_of_all_hashes_in_the_database(runtime: Runtime) -> None:
+    fail(runtime, "nobody")
+    dear, damaged = random_hash(HashCost(64, 3, 4)), "no hash"
+    for name, password_hash in (("dear", dear), ("damaged", damaged)):
+        users.add_user(runtime, name, "secret")
+        with runtime.database.write() as connection:
+            change = update(users_table).where(users_table.c.username == name).values(password_hash=password_hash)
+            connection.execute(change)
+    fresh = replace(runtime, hasher=Hasher(1, cost=HashCost(32, 1, 1)))
+    fail(fresh, "nobody")
+    assert kinds(fresh.hasher) == {HashCost(32, 1, 1), HashCost(16, 1, 1), HashCost(64, 3, 4)}
+    assert kinds(runtime.hasher) == {HashCost(16, 1, 1)}  # it has looked a moment ago
+    fail(runtime, "dear")
+    assert kinds(runtime.hasher) == {HashCost(16, 1, 1), HashCost(64, 3, 4)}
+    fail(runtime, "damaged")
+
+
+def kinds(hasher: Hasher) -> set[HashCost | None]:
+    return {hash_cost(decoy) for decoy in hasher.decoys.hashes(but=None)}
+
+
+def test_the_right_password_of_a_user_that_is_not_served_costs_what_a_wrong_one_does(runtime: Runtime) -> None:
+    refused: list[str | None] = []
+
+    class Watched(Hasher):
+        def refuse(self, password_hash: str | None, password: str) -> None:
+            refused.append(password)
+            super().refuse(password_hash, password)
+
+    users.disable_user(runtime, "other")
+    watched = replace(runtime, hasher=Watched(1, cost=HashCost(16, 1, 1)))
+    for username, password in (("other", "secret"), ("other", "wrong"), ("nobody", "guess")):
+        with pytest.raises(InvalidCredentials):
+            tokens.exchange(watched, username, password, HERE)
+    assert refused == ["secret", "wrong", "guess"]
 
 
 def test_the_subnet_is_the_address_in_ipv6(runtime: Runtime) -> None:
