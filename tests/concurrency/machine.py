@@ -57,12 +57,12 @@ class FlakyDatabase(Database):
         self.faults: deque[str] = deque()
 
     @contextmanager
-    def write(self, wait_s: float = LOCK_WAIT_S) -> Iterator[Connection]:
+    def write(self, wait_s: float = LOCK_WAIT_S, *, urgent: bool = False) -> Iterator[Connection]:
         """As told."""
         fault = self.faults.popleft() if self.faults else ""
         if fault == "refused":
             raise DatabaseUnavailable
-        with super().write(wait_s) as connection:
+        with super().write(wait_s, urgent=urgent) as connection:
             yield connection
             if fault == "lost":
                 connection.rollback()
