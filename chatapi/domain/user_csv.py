@@ -22,14 +22,13 @@ from chatapi.domain.effective_limits import LimitSetting, read_limit
 from chatapi.domain.limits import Metric
 from chatapi.domain.names import DEFAULT_TENANT, name_problem
 from chatapi.domain.password_hashes import hash_problem
+from chatapi.domain.passwords import password_problem
 from chatapi.domain.principals import Role
 from chatapi.errors import InvalidInput
 
 LIMIT_COLUMNS = {"daily_requests": Metric.REQUESTS, "daily_tokens": Metric.TOKENS}
 COLUMNS = ("username", "password", "tenant", "role", *LIMIT_COLUMNS, "password_hash")
 MOST_LINES_OF_A_RECORD = 20
-LONGEST_PASSWORD = 4096
-CONTROL_CHARACTERS = frozenset(map(chr, [*range(32), 127])) - {"\t", "\r", "\n"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,10 +216,8 @@ def _secret_problems(password: str | None, password_hash: str | None) -> Iterato
         yield "password is missing, and there is no password_hash"
     if password is not None and password_hash is not None:
         yield "both password and password_hash are given; give one"
-    if password is not None and len(password) > LONGEST_PASSWORD:
-        yield f"password is longer than {LONGEST_PASSWORD} characters"
-    if password is not None and not CONTROL_CHARACTERS.isdisjoint(password):
-        yield "password has a control character"
+    if password is not None and (problem := password_problem(password)):
+        yield f"password {problem}"
     if password_hash is not None and (problem := hash_problem(password_hash)):
         yield f"password_hash {problem}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid_utils import uuid7
 
 from chatapi.domain.names import DEFAULT_TENANT, name_problem
+from chatapi.domain.passwords import password_problem
 from chatapi.domain.principals import Role, Status
 from chatapi.errors import InvalidInput
 from chatapi.logic.runtime import Runtime
@@ -19,7 +20,7 @@ def add_user(
     """Make an active user; its tenant too, when there is none of that name.
 
     Raises:
-        InvalidInput: a name that cannot be one, a username that is taken, no password, or a tenant that is closed.
+        InvalidInput: a name that cannot be one, a username that is taken, a bad password, or a tenant that is closed.
     """
     for what, name in (("username", username), ("tenant's name", tenant)):
         if problem := name_problem(name):
@@ -52,7 +53,7 @@ def set_password(runtime: Runtime, username: str, password: str) -> None:
     """Give a user another password; its access tokens end at once, in every process.
 
     Raises:
-        InvalidInput: there is no such user, it is closed, or there is no password.
+        InvalidInput: there is no such user, it is closed, or the password cannot be one.
     """
     password_hash = _hash(runtime, password)
     with runtime.database.write() as connection:
@@ -103,6 +104,6 @@ def _change(runtime: Runtime, connection: Transaction, username: str, **values: 
 
 
 def _hash(runtime: Runtime, password: str) -> str:
-    if not password:
-        raise InvalidInput("The password is empty.")
+    if problem := password_problem(password):
+        raise InvalidInput(f"The password {problem}.")
     return runtime.hasher.hash(password)
