@@ -25,7 +25,7 @@ from uuid_utils import uuid7
 from chatapi.domain.addresses import counted_address
 from chatapi.domain.principals import AccessToken
 from chatapi.domain.windows import seconds_until
-from chatapi.errors import InvalidCredentials, Overloaded, TooManyLoginFailures
+from chatapi.errors import DatabaseUnavailable, InvalidCredentials, TooManyLoginFailures
 from chatapi.logic.runtime import Runtime
 from chatapi.storage import accounts, logins
 from chatapi.storage.accounts import Transaction, User
@@ -154,14 +154,17 @@ def _has_room(runtime: Runtime, login: _Login, counts: Mapping[LoginKey, LoginCo
 def _decide(runtime: Runtime, login: _Login, password: str) -> Exchange:
     """Verify the password; then make the login a failure, or take it back and give the access token.
 
-    When the database cannot answer, the login stays pending: it may count too much, and never too little.
+    When the database cannot answer, the login stays pending: it may count too much, and never too little. Whatever else
+    goes wrong is no failed guess.
     """
     try:
         user, new_hash = _verify(runtime, login.user, password)
         with runtime.database.write() as connection:
             given = _give(runtime, connection, login, user, new_hash) if user else None
             logins.end(connection, login.keys, failed=given is None)
-    except (_AccountChanged, Overloaded):
+    except DatabaseUnavailable:
+        raise
+    except Exception:
         with runtime.database.write() as connection:
             logins.end(connection, login.keys, failed=False)
         raise

@@ -19,6 +19,8 @@ from chatapi.settings.secret import SHORTEST_SECRET_BYTES, kept_secret
 from chatapi.settings.sources import PROJECT_ROOT, LegacyConfig
 
 LAST_PORT = 65_535
+LONGEST_S = 86_400  # no wait of ours is longer than a day, and dates must stay those of a calendar
+LONGEST_JWT_DAYS = 36_500
 SECRETS = frozenset(  # never in a traceback or a log; addresses may carry passwords
     {"OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "CHATAPI_JWT_SECRET_KEY", "CHATAPI_DATABASE_URL", "HTTPS_PROXY"}
 )
@@ -28,13 +30,17 @@ zoneinfo.reset_tzpath(to=())  # the pinned tzdata, not each machine's own: all m
 def _named(name: str, *others: str, default: Any, description: str, **bounds: Any) -> Any:
     """A field that is read from the environment variable `name` (or, failing that, from one of `others`)."""
     aliases = AliasChoices(name, *others)
+    if name.endswith("_S"):
+        bounds["le"] = LONGEST_S
     return Field(default, validation_alias=aliases, description=description, repr=name not in SECRETS, **bounds)
 
 
 class Settings(BaseSettings):
     """All settings of one installation. Times are in seconds (`_s`), sizes in bytes, quotas in units per day."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True, allow_inf_nan=False
+    )
 
     # Upstreams
     openai_api_key: str | None = _named(
@@ -124,7 +130,9 @@ class Settings(BaseSettings):
         default="",
         description="Secret that signs access tokens, at least 32 bytes; made and kept in the var folder when absent.",
     )
-    jwt_days: int = _named("CHATAPI_JWT_DAYS", default=30, gt=0, description="Days that an access token is valid.")
+    jwt_days: int = _named(
+        "CHATAPI_JWT_DAYS", default=30, gt=0, le=LONGEST_JWT_DAYS, description="Days that an access token is valid."
+    )
     login_pair_failures: int = _named(
         "CHATAPI_LOGIN_PAIR_FAILURES",
         default=5,

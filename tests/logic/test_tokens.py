@@ -359,6 +359,16 @@ def test_an_overload_is_no_failure(runtime: Runtime) -> None:
     assert exchange(runtime).created
 
 
+def test_an_error_of_ours_is_no_failure(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(tokens, "AccessToken", Mock(side_effect=OverflowError))
+        for _ in range(5):
+            with pytest.raises(OverflowError):
+                exchange(runtime)
+    assert pending(runtime) == 0
+    assert exchange(runtime).created
+
+
 def test_logins_that_a_crash_left_pending_count_until_their_window_ends(
     runtime: Runtime, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
