@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from chatapi.cli.context import with_runtime
+from chatapi.cli.context import with_database, with_runtime
 from chatapi.logic import installation, schema
 from chatapi.logic.runtime import Runtime
 
@@ -15,7 +15,7 @@ def db() -> None:
 
 
 @db.command()
-@with_runtime
+@with_database
 def upgrade(runtime: Runtime) -> None:
     """Apply the migrations that are missing. Safe to run again, and on several machines at once."""
     before, after = schema.upgrade(runtime)

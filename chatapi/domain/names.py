@@ -20,3 +20,8 @@ def name_problem(name: str) -> str | None:
     if name != name.strip():
         return "begins or ends with a space"
     return None
+
+
+def can_be_kept(text: str) -> bool:
+    """Whether a database can look for this text: PostgreSQL knows no NUL, and no encoding half a surrogate pair."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)

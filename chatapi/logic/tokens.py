@@ -106,7 +106,7 @@ def _look(runtime: Runtime, username: str, address: str) -> _Login:
     with runtime.database.read() as connection:
         now = runtime.database.now(connection)
         runtime.hasher.decoys.refresh(lambda: accounts.hash_costs(connection))
-        user = accounts.find_user(connection, username if _can_be_kept(username) else "")
+        user = accounts.find_user(connection, username)
         tenant_id, user_id = (user.tenant_id, user.id) if user else (None, None)
         is_known = logins.is_known(connection, tenant_id, user_id, address)
         window_s = runtime.settings.login_window_s
@@ -207,11 +207,6 @@ def _give(
     access_token = AccessToken(user.tenant_id, user.id, str(uuid7()), issued_at, expires_at)
     accounts.insert_access_token(connection, access_token)
     return Exchange(access_token, user.username, created=True)
-
-
-def _can_be_kept(text: str) -> bool:
-    """Whether a database can look for this text: PostgreSQL knows no NUL, and no encoding half a surrogate pair."""
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _digest(runtime: Runtime, username: str) -> str:

@@ -17,14 +17,20 @@ def load_settings(**overrides: Any) -> Settings:
     """Read the settings once. `overrides` win over everything, by field name.
 
     Raises:
-        ConfigurationError: naming each setting that is wrong, and why.
+        ConfigurationError: naming each setting that is wrong, and why; or the file that cannot be read.
     """
     named = os.environ.get("CHATAPI_ENV_FILE")
     env_file = Path(named) if named else PROJECT_ROOT / "envs" / ".env"
     if named and not env_file.exists():
         raise ConfigurationError(f"CHATAPI_ENV_FILE: there is no file {named}")
+    if env_file.is_dir():
+        raise ConfigurationError(f"CHATAPI_ENV_FILE: {env_file} is a folder, not a file")
     try:
         return Settings(_env_file=env_file if env_file.exists() else None, **overrides)  # type: ignore[call-arg]
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"CHATAPI_ENV_FILE: {env_file} is not UTF-8 text") from None
+    except OSError as error:
+        raise ConfigurationError(f"The settings cannot be read: {error}") from error
     except ValidationError as error:
         problems = "\n".join(
             f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()

@@ -9,12 +9,15 @@ from datetime import datetime
 from sqlalchemy import Connection, Select, bindparam, func, insert, select, update
 from uuid_utils import uuid7
 
+from chatapi.domain.names import can_be_kept
 from chatapi.domain.password_hashes import PREFIX, HashCost, read_parameters
 from chatapi.domain.principals import AccessToken, Role, Status
 from chatapi.domain.windows import Zone
 from chatapi.storage.bulk import batches, count_returned, execute_many
 from chatapi.storage.counters import insert_for
 from chatapi.storage.tables import Row, access_tokens, counters, tenants, usernames, users
+
+NOBODYS_NAME = ""  # asked for instead of what cannot be a name, so that it takes as long
 
 Transaction = Connection  # what logic passes on between `Database.write()` and these functions, without knowing SQL
 
@@ -66,7 +69,9 @@ def find_tenants(connection: Connection, names: Iterable[str] | None = None, *, 
     statement = select(tenants.c.id, tenants.c.name, tenants.c.status, *columns).order_by(tenants.c.name)
     if lock:
         statement = statement.with_for_update()
-    named = [statement] if names is None else [statement.where(tenants.c.name.in_(some)) for some in batches(names)]
+    named = [statement]
+    if names is not None:
+        named = [statement.where(tenants.c.name.in_(some)) for some in batches(filter(can_be_kept, names))]
     return [
         Tenant(row.id, row.name, Status(row.status), Zone(row.timezone, row.next_timezone, row.next_timezone_from))
         for some in named
@@ -101,7 +106,7 @@ def is_counted(connection: Connection, tenant_id: str) -> bool:
 
 def find_user(connection: Connection, username: str, *, lock: bool = False) -> User | None:
     """The user of that name; with `lock` for changing it in this transaction."""
-    statement = _users().where(usernames.c.username == username)
+    statement = _users().where(usernames.c.username == (username if can_be_kept(username) else NOBODYS_NAME))
     row = connection.execute(statement.with_for_update(of=users) if lock else statement).one_or_none()
     return None if row is None else _user(row._mapping)
 
@@ -109,7 +114,7 @@ def find_user(connection: Connection, username: str, *, lock: bool = False) -> U
 def find_users(connection: Connection, names: Iterable[str], *, lock: bool = False) -> dict[str, User]:
     """The users of these names, by name; with `lock` for changing them in this transaction."""
     found = {}
-    for some in batches(names):
+    for some in batches(filter(can_be_kept, names)):
         statement = _users().where(usernames.c.username.in_(some)).order_by(usernames.c.username)
         for row in connection.execute(statement.with_for_update(of=users) if lock else statement).mappings():
             found[row["username"]] = _user(row)

@@ -14,16 +14,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, event, func, make_url, select, text
+from sqlalchemy import Connection, create_engine, event, func, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from chatapi.errors import ConfigurationError, DatabaseUnavailable
+from chatapi.errors import DatabaseUnavailable
 from chatapi.settings import Settings
 from chatapi.storage import postgresql
+from chatapi.storage.database_url import read_database_url
 from chatapi.storage.gate import Gate
 
 LOCK_WAIT_S = 2.0
@@ -42,14 +42,7 @@ class Database:
         self._clock = clock or (_sqlite_now if self.is_sqlite else _postgresql_now)
         writers = 1 if self.is_sqlite else max(1, min(MOST_WRITERS, settings.database_pool - KEPT_FOR_READING))
         self._writing = Gate(writers, MOST_WAITING)
-        if self.is_sqlite:
-            path = make_url(settings.database).database
-            if not path or path == ":memory:":
-                raise ConfigurationError(
-                    "CHATAPI_DATABASE_URL: SQLite must be a file, so that a restart forgets nothing"
-                )
-            _make_private(Path(path))
-        self.engine = create_engine(settings.database, **_options(settings))
+        self.engine = create_engine(read_database_url(settings.database), **_options(settings))
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
         else:
@@ -125,12 +118,6 @@ def _wait_for_ever(connection: Connection) -> None:
     raw = connection.connection.driver_connection
     if isinstance(raw, postgresql.Connection):
         raw.silence_s = None
-
-
-def _make_private(path: Path) -> None:
-    """Make the file, and its folder, for their owner only: password hashes are in it. What is there keeps its mode."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.touch(mode=0o600)
 
 
 def _options(settings: Settings) -> dict[str, Any]:
