@@ -1,12 +1,14 @@
 """Bounds: how many tokens a call can use at most, from its body alone.
 
 Every byte-level BPE gives at most one token for each UTF-8 byte, so the bytes of all text in the body bound the prompt
-without any tokeniser. Parts that are no text (images, audio) are bounded by a table.
+without any tokeniser. A part of a message that is no text is bounded by a table; what else stands in it is text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+import orjson
 
 from chatapi.domain.chat_request import ChatRequest
 from chatapi.domain.limits import Need
@@ -16,16 +18,19 @@ CALL_OVERHEAD = 64  # tokens that a model's chat template adds to a prompt, what
 MESSAGE_OVERHEAD = 16  # tokens that a chat template adds for each message: role, separators, name
 TOOLS_OVERHEAD = 512  # tokens that a chat template adds once tools are there
 IMAGE_BOUND = 48_169  # the dearest image of OpenAI's vision guide: 2,833 + 8 tiles of 5,667
+LONGEST_ADDRESS = 4096  # bytes of an image's address: what is longer and no data is counted as text
+BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 LEAST_COMPLETION = 16  # tokens per choice below which a call is not worth sending
 
 
-def need_of(request: ChatRequest, default_cap: int, prompt_bound: int | None = None) -> Need:
+def need_of(request: ChatRequest, default_cap: int, prompt_bound: int | None = None, *, loose: bool = False) -> Need:
     """The upper bound of a chat completion, in tokens.
 
     Args:
         request: as checked.
         default_cap: the completion cap per choice, in tokens, where the client asked for none.
         prompt_bound: a tighter bound of the prompt, where one was counted.
+        loose: whether the prompt can still be counted.
     """
     wanted = request.cap if request.cap is not None else default_cap
     return Need(
@@ -33,6 +38,7 @@ def need_of(request: ChatRequest, default_cap: int, prompt_bound: int | None = N
         completion_wanted=request.choices * wanted,
         completion_least=request.choices * min(wanted, LEAST_COMPLETION),
         choices=request.choices,
+        loose=loose,
     )
 
 
@@ -47,33 +53,52 @@ def prompt_bound_of(body: Mapping[str, object]) -> int:
     overhead = CALL_OVERHEAD + MESSAGE_OVERHEAD * len(rows)
     if body.get("tools") or body.get("functions"):
         overhead += TOOLS_OVERHEAD
-    return overhead + sum(_bytes_of(value) for value in body.values())
+    others = sum(_bytes_of(value) for name, value in body.items() if name != "messages" or not rows)
+    return overhead + others + sum(_message_bound(message) for message in rows)
+
+
+def part_bound(part: object) -> int:
+    """The bound of one element of a message's `content` list.
+
+    Raises:
+        InvalidRequest: nothing here can bound it.
+    """
+    if not isinstance(part, dict):
+        return _bytes_of(part)
+    match part.get("type"):
+        case "image_url" if "image_url" in part:
+            return IMAGE_BOUND + _bytes_of_fields({**part, "image_url": _beside_the_image(part["image_url"])})
+        case "file":
+            problem = "Files in messages are not supported: their tokens cannot be bounded before the call."
+            raise InvalidRequest(problem, param="messages", code="unsupported_value")
+    return _bytes_of_fields(part)
+
+
+def _message_bound(message: object) -> int:
+    if not isinstance(message, dict):
+        return _bytes_of(message)
+    content = message.get("content")
+    if not isinstance(content, list):
+        return _bytes_of_fields(message)
+    return _bytes_of_fields({**message, "content": ""}) + sum(part_bound(part) for part in content)
+
+
+def _beside_the_image(image: object) -> object:
+    """The field without what is surely an image: base64 data, or an address that has no room for a prompt."""
+    if not isinstance(image, dict) or not isinstance(url := image.get("url"), str):
+        return image
+    kind, comma, data = url.partition(",")
+    if comma and kind.startswith("data:image/") and kind.endswith(";base64") and len(kind) < LONGEST_ADDRESS:
+        is_image = not data.encode().translate(None, BASE64)
+    else:
+        is_image = url.startswith(("https://", "http://")) and len(url.encode()) <= LONGEST_ADDRESS
+    return {**image, "url": ""} if is_image else image
+
+
+def _bytes_of_fields(value: Mapping[str, object]) -> int:
+    return sum(len(name.encode()) + _bytes_of(item) for name, item in value.items())
 
 
 def _bytes_of(value: object) -> int:
-    """The UTF-8 bytes of all text in a JSON value, names of fields included."""
-    match value:
-        case str():
-            return len(value.encode())
-        case dict():
-            part = _part_bound(value)
-            return (
-                part if part is not None else sum(len(name.encode()) + _bytes_of(item) for name, item in value.items())
-            )
-        case list():
-            return sum(_bytes_of(item) for item in value)
-        case _:
-            return len(str(value))
-
-
-def _part_bound(part: dict[str, object]) -> int | None:
-    """The bound of a content part that is no text; None for everything else."""
-    match part.get("type"):
-        case "image_url" if "image_url" in part:
-            return IMAGE_BOUND
-        case "input_audio" if isinstance(audio := part.get("input_audio"), dict):
-            return sum(len(str(item)) for item in audio.values())
-        case "file" if "file" in part:
-            problem = "Files in messages are not supported: their tokens cannot be bounded before the call."
-            raise InvalidRequest(problem, param="messages", code="unsupported_value")
-    return None
+    """The UTF-8 bytes of a text; of anything else, those of its JSON, which is longer than all text in it."""
+    return len(value.encode()) if isinstance(value, str) else len(orjson.dumps(value))

@@ -92,6 +92,9 @@ class Refusal(StrEnum):
 
     UNKNOWN_ACCESS_TOKEN = "unknown_access_token"
     LEASE_EXPIRED = "lease_expired"
+    COUNT_FIRST = (
+        "count_first"  # it would fit with a shortened completion; a counted prompt may leave room for all of it
+    )
 
 
 Decision = Grant | Denial | Refusal

@@ -149,12 +149,14 @@ class Need:
         completion_wanted: the completion asked for, all choices together.
         completion_least: the shortest completion worth sending the call for, all choices together.
         choices: over how many choices the completion is divided evenly.
+        loose: whether `prompt_bound` is a rough one that counting can lower; then no completion is shortened for it.
     """
 
     prompt_bound: int
     completion_wanted: int
     completion_least: int
     choices: int = 1
+    loose: bool = False
 
 
 @dataclass(frozen=True, slots=True)

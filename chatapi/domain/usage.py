@@ -48,7 +48,7 @@ class Usage:
         figures = (
             usage.get("prompt_tokens"),
             prompt_details.get("cached_tokens") or 0,
-            usage.get("completion_tokens", 0),
+            usage.get("completion_tokens"),
             completion_details.get("reasoning_tokens") or 0,
         )
         if not all(
@@ -57,4 +57,6 @@ class Usage:
         ):
             return None
         prompt, cached, completion, reasoning = (int(str(figure)) for figure in figures)
+        if prompt == 0:  # nothing is answered to nothing
+            return None
         return cls(prompt, cached, completion, reasoning, UsageSource.UPSTREAM)

@@ -51,6 +51,7 @@ def admit(runtime: Runtime, ask: Ask) -> Admitted:
         Unavailable: the database cannot answer; nothing is held.
     """
     upstream, model = runtime.upstreams.resolve(ask.request.model)
+    default_cap = runtime.settings.default_completion_tokens
     admission = Admission(
         call_id=new_id(),
         claims=ask.claims,
@@ -58,7 +59,7 @@ def admit(runtime: Runtime, ask: Ask) -> Admitted:
         endpoint=ask.endpoint,
         model=model,
         upstream=upstream.name,
-        need=need_of(ask.request, runtime.settings.default_completion_tokens),
+        need=need_of(ask.request, default_cap, loose=tokens.has_vocabulary(model)),
         deadline_s=runtime.settings.call_deadline_s,
     )
     runtime.running.enter(admission.call_id)
@@ -73,15 +74,15 @@ def admit(runtime: Runtime, ask: Ask) -> Admitted:
 
 
 def _granted(runtime: Runtime, ask: Ask, admission: Admission) -> Grant:
-    asking, counted = admission, not tokens.has_vocabulary(admission.model)
+    asking = admission
 
     def submit() -> Decision:
-        nonlocal asking, counted
+        nonlocal asking
         decision = _submit(runtime, asking)
-        if counted or not isinstance(decision, Denial) or not _bytes_in_the_way(decision):
+        if not asking.need.loose or not _bytes_in_the_way(decision):
             return decision
-        asking, counted = _counted(runtime, ask, admission), True
-        return decision if asking.need == admission.need else _submit(runtime, asking)
+        asking = _counted(runtime, ask, admission)
+        return _submit(runtime, asking)
 
     decision = runtime.turns.take(ask.claims, submit)
     if isinstance(decision, Denial):
@@ -108,10 +109,12 @@ def _submit(runtime: Runtime, admission: Admission) -> Decision:
     return decision
 
 
-def _bytes_in_the_way(denial: Denial) -> bool:
+def _bytes_in_the_way(decision: Decision) -> bool:
     """Whether a shorter prompt could fit: tokens are what is short, and the limit is not used up without this call.
 
     Also before waiting for holds: the counted prompt may fit beside them.
     """
-    limit = denial.standing.limit
-    return limit.metric is Metric.TOKENS and denial.standing.used < limit.value
+    if not isinstance(decision, Denial):
+        return decision is Refusal.COUNT_FIRST
+    limit = decision.standing.limit
+    return limit.metric is Metric.TOKENS and decision.standing.used < limit.value

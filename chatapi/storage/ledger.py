@@ -73,6 +73,9 @@ class Ledger:
         if isinstance(fit, Denial):
             connection.rollback()
             return fit
+        if admission.need.loose and fit.completion_granted < admission.need.completion_wanted:
+            connection.rollback()
+            return Refusal.COUNT_FIRST
         call = _held(admission, moment, fit.completion_granted)
         counters.add(connection, dict.fromkeys(keys, Change(held=call.hold)))
         if not calls.insert(connection, call, CallState.HELD, AttemptState.SENT):
