@@ -77,13 +77,11 @@ class Database:
                 connection.exec_driver_sql("BEGIN")
             else:
                 connection.execution_options(isolation_level="REPEATABLE READ")
-                _wait_for_ever(connection)
                 for timeout in ("statement_timeout", "idle_in_transaction_session_timeout"):
                     connection.exec_driver_sql(f"SET LOCAL {timeout} = 0")
-            yield connection
+            with postgresql.patient(connection.connection.driver_connection):
+                yield connection
             connection.rollback()
-            if not self.is_sqlite:
-                connection.invalidate()  # it waits for ever, so nobody else shall have it
 
     @contextmanager
     def write(self, wait_s: float = LOCK_WAIT_S, *, urgent: bool = False) -> Iterator[Connection]:
@@ -112,12 +110,6 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
-
-
-def _wait_for_ever(connection: Connection) -> None:
-    raw = connection.connection.driver_connection
-    if isinstance(raw, postgresql.Connection):
-        raw.silence_s = None
 
 
 def _options(settings: Settings) -> dict[str, Any]:

@@ -6,6 +6,8 @@ everything), so the client has one too: it closes the connection, which is "cann
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
@@ -43,6 +45,19 @@ class Connection(psycopg.Connection[Any]):
                 raise
             self.close()
             raise psycopg.OperationalError("the server is silent") from error
+
+
+@contextmanager
+def patient(connection: object) -> Iterator[None]:
+    """Have the connection wait for ever while the block runs; on anything but PostgreSQL this does nothing."""
+    if not isinstance(connection, Connection):
+        yield
+        return
+    connection.silence_s = None
+    try:
+        yield
+    finally:
+        connection.silence_s = SILENCE_S
 
 
 def connect(_dialect: object, _record: object, arguments: Any, options: Any) -> Connection:
