@@ -6,10 +6,10 @@ else goes to the upstream untouched.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from chatapi.domain import model_names
 from chatapi.errors import InvalidRequest
 
 MOST_CHOICES = 128
@@ -17,7 +17,6 @@ LONGEST_MODEL_NAME = 256
 MOST_TOKENS = 100_000_000  # far beyond any model; keeps sums of holds within 64 bits
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 CAPS = ("max_completion_tokens", "max_tokens")
-REASONING_MODELS = re.compile(r"^(o\d|gpt-5|gpt-oss|deepseek-r|deepseek-reasoner|qwq|.*-thinking|.*reasoning)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,15 @@ class ChatRequest:
     @property
     def reasons(self) -> bool:
         """Whether the model may think in tokens that are never shown, so that a cut reply cannot be counted here."""
-        return "reasoning_effort" in self.body or bool(REASONING_MODELS.match(self.model.lower()))
+        return "reasoning_effort" in self.body or model_names.reasons(self.model)
+
+    def in_words_of_its_model(self) -> ChatRequest:
+        """The same request, for clients that know only `max_tokens` and `temperature`: models that reason refuse a
+        temperature, and know the cap by its newer name only."""
+        if not self.reasons:
+            return self
+        body = {name: value for name, value in self.body.items() if name not in {"max_tokens", "temperature"}}
+        return replace(self, body=body if self.cap is None else body | {"max_completion_tokens": self.cap})
 
     def upstream_body(self, model: str, completion_per_choice: int | None) -> dict[str, object]:
         """The body to send: the model resolved, the completion capped if a number is given, usage always asked for."""
@@ -107,12 +114,19 @@ def _check_messages(body: Mapping[str, object]) -> None:
         content = message.get("content")
         if content is not None and not isinstance(content, str | list):
             raise _wrong_type(f"{where}.content", "a string or an array of content parts", content)
+        _check_parts(content, where)
         if content is None and message["role"] not in {"assistant", "function"}:
             raise InvalidRequest(
                 f"Missing required parameter: '{where}.content'.",
                 param=f"{where}.content",
                 code="missing_required_parameter",
             )
+
+
+def _check_parts(content: object, where: str) -> None:
+    for position, part in enumerate(content if isinstance(content, list) else ()):
+        if not isinstance(part, dict):
+            raise _wrong_type(f"{where}.content[{position}]", "an object", part)
 
 
 def _include_usage(body: Mapping[str, object]) -> bool:

@@ -27,7 +27,7 @@ blueprint = PolicedBlueprint("chats", __name__, Auth.BEARER)
 def chat() -> Response:
     """Stream the reply. What fails before its first piece has a status; after it, the body is broken off."""
     asked = chat_request.parse({"model": runtime().settings.model, "messages": json_object().get("messages")})
-    request = chat_request.parse(_upstream_body(asked))
+    request = chat_request.parse(_upstream_body(asked)).in_words_of_its_model()
     stream = calls.open_stream(runtime(), calls.Ask(claims(), "/chat", request))
     note_call(stream)
     pieces = (text.encode() for text in stream.texts())
@@ -40,14 +40,10 @@ def chat() -> Response:
 
 
 def _upstream_body(asked: ChatRequest) -> dict[str, object]:
-    """What the contract makes of the messages: a system message first, temperature 0, a cap on the completion.
-
-    Models that reason refuse a temperature, and know the cap by its newer name only.
-    """
+    """What the contract makes of the messages: a system message first, temperature 0, a cap on the completion."""
     system = runtime().settings.system_message
     first = [{"role": "system", "content": system}] if system and system != NO_SYSTEM_MESSAGE else []
-    cap = {"max_completion_tokens": MOST_COMPLETION_TOKENS}
-    tuned = cap if asked.reasons else {"max_tokens": MOST_COMPLETION_TOKENS, "temperature": 0}
+    tuned = {"max_tokens": MOST_COMPLETION_TOKENS, "temperature": 0}
     return {**asked.body, "messages": [*first, *asked.messages], "stream": True, **tuned}
 
 

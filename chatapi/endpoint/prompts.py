@@ -28,6 +28,7 @@ def answer() -> Response:
         raise InvalidRequest(
             "Invalid type for 'temperature': expected a number.", param="temperature", code="invalid_type"
         )
-    found = calls.run(runtime(), calls.Ask(claims(), "/chatgpt_prompt", chat_request.parse(body)))
+    request = chat_request.parse(body).in_words_of_its_model()
+    found = calls.run(runtime(), calls.Ask(claims(), "/chatgpt_prompt", request))
     note_call(found)
     return json_response(f"Answer: {found.text}")

@@ -1,0 +1,20 @@
+"""Names of models, as different upstreams spell them."""
+
+from __future__ import annotations
+
+import re
+
+REASONING = re.compile(r"^(o\d|gpt-5|gpt-oss|deepseek-r|deepseek-reasoner|qwq|.*-thinking|.*reasoning)")
+
+
+def plain_name(model: str) -> str:
+    """The model's name without its vendor (`openai/gpt-4o`), and of a fine-tuned one (`ft:gpt-4o:ours::x`) its base."""
+    name = model.lower()
+    if name.startswith("ft:"):
+        name = name.removeprefix("ft:").partition(":")[0]
+    return name.rpartition("/")[2].removeprefix("ft:")
+
+
+def reasons(model: str) -> bool:
+    """Whether a model of this name may think in tokens that are never shown."""
+    return bool(REASONING.match(plain_name(model)))
