@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from chatapi.domain.bounds import prompt_bound_of
+from chatapi.domain.bounds import part_bound
+from chatapi.domain.model_names import plain_name
 
 if TYPE_CHECKING:
     import tiktoken
@@ -51,12 +52,21 @@ MARGIN_PER_MESSAGE = 4
 MARGIN_PER_BODY = 16
 """The margins of `count_prompt`: the framing of newer models, tools and schemas is not published."""
 
-NOT_TEXT = {"image_url", "input_audio", "audio", "file", "data", "id", "tool_call_id", "type", "role"}
+TEXT_PARTS = frozenset({"text", "refusal"})
+TEXT_FIELDS = frozenset({"content", "name", "refusal"})
+"""Of a message; its other fields are counted as JSON, their names with them."""
+NOT_READ = frozenset({
+    "model", "messages", "stream", "stream_options", "n", "stop", "seed", "user", "metadata", "store", "logit_bias",
+    "logprobs", "top_logprobs", "modalities", "audio", "reasoning_effort", "verbosity", "service_tier",
+    "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "parallel_tool_calls", "tool_choice",
+    "function_call",
+})  # fmt: skip
+"""The documented fields of a body that are no part of the prompt. All others are counted, also those unknown here."""
 
 
 def has_vocabulary(model: str) -> bool:
     """Whether the model's own vocabulary is here, so that `count_prompt` is a bound; for others it is an estimate."""
-    return any(_plain_name(model).startswith(prefix) for prefix, _ in PREFIXES)
+    return any(plain_name(model).startswith(prefix) for prefix, _ in PREFIXES)
 
 
 def count_text(model: str, text: str) -> int:
@@ -89,7 +99,7 @@ def count_prompt(model: str, body: Mapping[str, object]) -> int:
 def bound_of_other_parts(body: Mapping[str, object]) -> int:
     """The bound of the parts that are no text, which nobody here can measure; 0 when there are none."""
     messages = body.get("messages")
-    return sum(prompt_bound_of({"part": part}) for part in _other_parts(messages if isinstance(messages, list) else []))
+    return sum(part_bound(part) for part in _other_parts(messages if isinstance(messages, list) else []))
 
 
 def cut_text(model: str, text: str, most: int) -> str:
@@ -106,34 +116,43 @@ def cut_text(model: str, text: str, most: int) -> str:
 
 
 def _texts(body: Mapping[str, object], messages: list[Any]) -> Iterator[str]:
-    """Every text of the body that the model reads."""
+    """Every text of the body that the model may read, but for the parts that are no text."""
     for message in messages:
-        yield from _strings(message)
-    for field in ("tools", "functions", "response_format"):
-        if body.get(field):
-            yield orjson.dumps(body[field]).decode()  # longer than what the model is shown of it
-    yield from _strings(body.get("prediction"))
+        yield from _texts_of_message(message) if isinstance(message, dict) else (_json(message),)
+    for name, value in body.items():
+        if name not in NOT_READ and value is not None and not isinstance(value, int | float):
+            yield value if isinstance(value, str) else _json(value)  # longer than what the model is shown of it
 
 
-def _other_parts(messages: list[Any]) -> Iterator[dict[str, Any]]:
+def _texts_of_message(message: dict[str, Any]) -> Iterator[str]:
+    for name, value in message.items():
+        if name == "content" and isinstance(value, list):
+            yield from (text for part in value if _is_text(part) for text in _texts_of_part(part))
+        elif name in TEXT_FIELDS and isinstance(value, str):
+            yield value
+        elif name != "role" and not (name in TEXT_FIELDS and value is None):  # the framing has the role
+            yield _json({name: value})
+
+
+def _texts_of_part(part: dict[str, Any]) -> Iterator[str]:
+    for name, value in part.items():
+        if name != "type":
+            yield value if name in TEXT_PARTS and isinstance(value, str) else _json({name: value})
+
+
+def _other_parts(messages: list[Any]) -> Iterator[object]:
     """The parts of messages that are no text."""
     for message in messages:
         content = message.get("content") if isinstance(message, dict) else None
-        for part in content if isinstance(content, list) else []:
-            if isinstance(part, dict) and part.get("type") not in {"text", "refusal"}:
-                yield part
+        yield from (part for part in content if not _is_text(part)) if isinstance(content, list) else ()
 
 
-def _strings(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for item in value:
-            yield from _strings(item)
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            if name not in NOT_TEXT:
-                yield from _strings(item)
+def _is_text(part: object) -> bool:
+    return isinstance(part, dict) and part.get("type") in TEXT_PARTS
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
 
 
 def _count(encoding: tiktoken.Encoding, text: str) -> int:
@@ -145,13 +164,8 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _encoding(model: str) -> tiktoken.Encoding:
-    name = _plain_name(model)
+    name = plain_name(model)
     return _load(next((encoding for prefix, encoding in PREFIXES if name.startswith(prefix)), UNKNOWN_MODELS))
-
-
-def _plain_name(model: str) -> str:
-    """The model's name without `ft:` (a fine-tuned one) and without a vendor in front (`openai/gpt-4o`)."""
-    return model.lower().removeprefix("ft:").rpartition("/")[2]
 
 
 @functools.cache

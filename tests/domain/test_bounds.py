@@ -38,6 +38,52 @@ def test_an_image_is_bounded_by_a_table_and_not_by_its_bytes() -> None:
     assert IMAGE_BOUND <= bound < IMAGE_BOUND + 1000
 
 
+IMAGE = {"url": "data:image/png;base64,AAAA", "detail": "low"}
+DATA = "data:image/png,"
+PROMPT = "every byte of this text may be a token " * 5000
+MASKED: list[dict[str, object]] = [
+    {"messages": [{"role": "user", "content": PROMPT, "type": "image_url", "image_url": IMAGE}]},
+    {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": IMAGE, "text": PROMPT}]}]},
+    {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {**IMAGE, "alt": PROMPT}}]}]},
+    {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": PROMPT}]}]},
+    {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": PROMPT}}]}]},
+    {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": f"https://x/{PROMPT}"}}]}]},
+    {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": DATA + PROMPT}}]}]},
+    {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}, "text": PROMPT}]}]},
+    {"messages": [MESSAGE], "tools": [{"type": "image_url", "image_url": IMAGE, "function": {"description": PROMPT}}]},
+    {"messages": [MESSAGE], "tools": [{"type": "input_audio", "input_audio": {}, "function": {"description": PROMPT}}]},
+    {"messages": [MESSAGE], "prediction": {"type": "image_url", "image_url": IMAGE, "content": PROMPT}},
+    {"messages": {"type": "image_url", "image_url": IMAGE, "content": PROMPT}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("masked", MASKED)
+def test_text_that_is_dressed_as_a_part_is_still_text(masked: dict[str, object]) -> None:
+    assert prompt_bound_of(masked) >= len(PROMPT)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(st.characters(codec="utf-8"), max_size=30),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=9), inner, max_size=3)
+        ),
+        max_leaves=12,
+    )
+)
+def test_all_text_of_any_value_is_within_the_bound(value: object) -> None:
+    def text_of(part: object) -> int:
+        if isinstance(part, dict):
+            return sum(len(name.encode()) + text_of(item) for name, item in part.items())
+        if isinstance(part, list):
+            return sum(text_of(item) for item in part)
+        return len(part.encode()) if isinstance(part, str) else 0
+
+    whole = {"messages": [{"role": "user", "content": [{"type": "text", "text": "a", "more": value}]}], "tools": value}
+    assert prompt_bound_of(whole) >= 2 * text_of(value)
+
+
 def test_audio_is_bounded_by_its_bytes() -> None:
     audio = {"type": "input_audio", "input_audio": {"data": "A" * 5000, "format": "wav"}}
     assert prompt_bound_of(body(messages=[{"role": "user", "content": [audio]}])) >= 5000

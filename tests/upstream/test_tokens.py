@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from chatapi.domain.bounds import prompt_bound_of
 from chatapi.upstream import tokens
 
 MESSAGES = [
@@ -77,11 +78,11 @@ def test_everything_that_the_model_reads_is_counted() -> None:
         {"messages": []},
         {"messages": [{"role": "user", "content": "hi"}]},
         {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi there, you two"}]}]},
-        {"messages": [{"role": "assistant", "tool_calls": [call]}]},
         {
             "messages": [{"role": "user", "content": "hi"}],
             "tools": [{"type": "function", "function": {"name": "x" * 99}}],
         },
+        {"messages": [{"role": "assistant", "tool_calls": [call]}]},
         {"messages": [{"role": "user", "content": "hi"}], "response_format": {"json_schema": {"name": "word " * 99}}},
     ]
     counts = [tokens.measure_prompt("gpt-4o", body) for body in bodies]
@@ -94,6 +95,33 @@ def test_an_image_enters_the_bound_but_not_the_text() -> None:
     body = {"messages": [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, image]}]}
     assert tokens.measure_prompt("gpt-4o", body) < 20
     assert tokens.count_prompt("gpt-4o", body) > 10_000
+
+
+HIDING = "every word of this long text costs a token " * 100
+DRESSED: list[dict[str, object]] = [
+    {"role": "user", "content": "hi", "id": HIDING},
+    {"role": "user", "content": "hi", "data": {"file": HIDING}},
+    {"role": "user", "content": "hi", HIDING: 1},
+    {"role": "user", "content": "hi", "type": "image_url", "image_url": HIDING},
+    {"role": "user", "content": [{"type": "text", "text": "hi", "image_url": {"url": HIDING}}]},
+    {"role": "user", "content": [{"type": "text", "text": "hi", "audio": HIDING}]},
+    {"role": "assistant", "tool_calls": [{"id": HIDING, "type": "function", "function": {"name": "f"}}]},
+    {"role": "tool", "content": "hi", "tool_call_id": HIDING},
+]
+
+
+@pytest.mark.parametrize("message", DRESSED)
+def test_no_name_of_a_field_hides_text(message: dict[str, object]) -> None:
+    body: dict[str, object] = {"model": "gpt-4o", "messages": [message]}
+    hidden = tokens.count_text("gpt-4o", HIDING)
+    assert tokens.measure_prompt("gpt-4o", body) >= hidden
+    assert hidden <= tokens.count_prompt("gpt-4o", body) <= prompt_bound_of(body)
+
+
+@pytest.mark.parametrize("field", ["prediction", "documents", "data", "tools", "input"])
+def test_no_field_of_the_body_hides_text(field: str) -> None:
+    body: dict[str, object] = {"messages": MESSAGES, field: [{"type": "image_url", "image_url": {"url": HIDING}}]}
+    assert tokens.count_prompt("gpt-4o", body) >= tokens.count_text("gpt-4o", HIDING)
 
 
 @pytest.mark.parametrize("most", [0, 1, 2, 5, 5000])
