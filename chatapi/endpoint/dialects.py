@@ -10,11 +10,13 @@ from flask import Response, request
 
 from chatapi.errors import (
     ChatAPIError,
+    InvalidAccessToken,
     InvalidRequest,
     QuotaDenied,
     TooManyLoginFailures,
     Unauthenticated,
     Unavailable,
+    UnknownAccessToken,
     UpstreamError,
     UpstreamRateLimited,
     UpstreamRefused,
@@ -36,9 +38,14 @@ class Dialect(Enum):
 
 def dialect_of_request() -> Dialect:
     """By path, so that a route that does not exist answers like its neighbours."""
-    if request.path == "/v1" or request.path.startswith("/v1/"):
+    return dialect_of(request.path)
+
+
+def dialect_of(path: str) -> Dialect:
+    """The dialect below this path."""
+    if path == "/v1" or path.startswith("/v1/"):
         return Dialect.OPENAI
-    return Dialect.TEXT if request.path.startswith("/chatgpt_prompt") else Dialect.ENVELOPE
+    return Dialect.TEXT if path.startswith("/chatgpt_prompt") else Dialect.ENVELOPE
 
 
 def json_response(value: object, status: int = 200) -> Response:
@@ -125,13 +132,19 @@ def openai_error(error: ChatAPIError) -> dict[str, Any]:
     return shape("server_error", "internal_error")
 
 
+def _challenge() -> str:
+    """What RFC 6750 has a 401 say: an error only to who sent an access token."""
+    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+    return 'Bearer error="invalid_token"' if scheme.lower() == "bearer" and credentials.strip() else "Bearer"
+
+
 def _add_headers(response: Response, error: ChatAPIError, dialect: Dialect) -> None:
     wait_s = getattr(error, "retry_after_s", None)
     if isinstance(error, QuotaDenied):
         wait_s = error.denial.retry_after_s
     if wait_s is not None:
         response.headers["Retry-After"] = str(wait_s)
-    if isinstance(error, Unauthenticated) and request.authorization is None:
-        response.headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, InvalidAccessToken | UnknownAccessToken):
+        response.headers["WWW-Authenticate"] = _challenge()
     if dialect is Dialect.OPENAI and wait_s is not None and wait_s > LONG_WAIT_S:
         response.headers["x-should-retry"] = "false"
