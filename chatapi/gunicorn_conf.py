@@ -26,7 +26,8 @@ worker_connections = 4000
 graceful_timeout = settings.graceful_timeout_s
 timeout = 60  # of a worker's heartbeat, not of a request
 keepalive = 75
-limit_request_line = 8190
+limit_request_line = 65_536  # bytes, most of them the question of /api?q=
+forwarder_headers = ""  # by default a header may say SCRIPT_NAME
 control_socket_disable = True
 preload_app = False  # every worker makes its own connections and its own lease
 proc_name = "chatapi"

@@ -1,6 +1,8 @@
-"""gunicorn's gevent worker, which when told to stop does not wait for connections that nobody is using.
+"""gunicorn's gevent worker, with three things of our own.
 
-gunicorn itself waits for every keep-alive connection, busy or idle, until `graceful_timeout`.
+When told to stop it does not wait for connections that nobody is using; gunicorn itself waits for every keep-alive
+connection, busy or idle, until `graceful_timeout`. It gives up on clients that send too slowly. And what is no HTTP is
+refused in our dialects, without a word of it in the log.
 """
 
 from __future__ import annotations
@@ -10,7 +12,11 @@ import socket
 from contextlib import suppress
 from typing import Any
 
+from gunicorn.http import message
+from gunicorn.http.body import ChunkedReader
 from gunicorn.workers.ggevent import GeventWorker
+
+from chatapi.endpoint.connections import PARTING_S, Chunks, Connection
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
@@ -18,23 +24,44 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        message.MAX_REQUEST_LINE = self.cfg.limit_request_line  # gunicorn's setting goes no further than this constant
         self._idle: set[socket.socket] = set()
 
     def handle(self, listener: Any, client: socket.socket, addr: Any) -> None:
         """Serve a connection."""
         self._idle.add(client)
         try:
-            super().handle(listener, client, addr)
+            super().handle(listener, Connection(client), addr)
         finally:
             self._idle.discard(client)
 
-    def handle_request(self, listener_name: Any, req: Any, sock: socket.socket, addr: Any) -> None:
+    def handle_request(self, listener_name: Any, req: Any, sock: Connection, addr: Any) -> None:
         """Serve one request of a connection; the last one, when the worker has been told to stop."""
-        self._idle.discard(sock)
-        super().handle_request(listener_name, req, sock, addr)
-        if not self.alive:
+        self._idle.discard(sock.socket)
+        if isinstance(req.body.reader, ChunkedReader):
+            req.body.reader = Chunks(req.body.reader)
+        sock.begin_body()
+        try:
+            super().handle_request(listener_name, req, sock, addr)
+        except StopIteration:
+            sock.finish_body(req.body)
+            raise
+        if not sock.finish_body(req.body) or not self.alive:
             raise StopIteration  # gunicorn's own way to say: close this connection
-        self._idle.add(sock)
+        self._idle.add(sock.socket)
+
+    def handle_error(self, req: Any, client: Connection, addr: Any, exc: BaseException) -> None:
+        """Refuse what is no HTTP, or say that serving it failed. gunicorn would log and echo what the client sent."""
+        if not isinstance(exc, Exception):  # the worker is ending
+            return
+        from chatapi.endpoint.refusals import refusal  # Flask, which gunicorn's master must not load
+
+        client.unread = True
+        beginning = client.beginning or f"- {getattr(req, 'path', None) or ''} ".encode()
+        address = str(addr[0]) if isinstance(addr, tuple) else ""
+        with suppress(OSError):
+            client.settimeout(PARTING_S)
+            client.sendall(refusal(exc, beginning, address))
 
     def hang_up_idle(self) -> None:
         """Close the connections on which no request is running or has begun to arrive."""

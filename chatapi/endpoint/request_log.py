@@ -58,13 +58,18 @@ class Line:
         log.info("request", **fields)
 
 
+def new_request_id() -> str:
+    """An id for a request whose client gave none."""
+    return f"req_{secrets.token_hex(12)}"
+
+
 def install(app: Flask) -> None:
     """Give each request an id, kept from the client when it is sane, and log it when its reply has been sent."""
 
     @app.before_request
     def begin() -> None:
         given = request.headers.get("X-Request-Id", "")
-        request_id = given if SANE_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+        request_id = given if SANE_ID.fullmatch(given) else new_request_id()
         g.line = Line(request_id, request.method, request.path)
 
     @app.after_request
