@@ -138,7 +138,10 @@ def _include_usage(body: Mapping[str, object]) -> bool:
     if not body.get("stream"):
         problem = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
         raise InvalidRequest(problem, param="stream_options")
-    return options.get("include_usage") is True
+    include_usage = options.get("include_usage")
+    if include_usage is not None and not isinstance(include_usage, bool):
+        raise _wrong_type("stream_options.include_usage", "a boolean", include_usage)
+    return include_usage is True
 
 
 def _integer(body: Mapping[str, object], name: str, least: int, most: int) -> int | None:

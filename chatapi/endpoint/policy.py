@@ -15,7 +15,7 @@ from flask import Blueprint, Response, current_app, g, request
 from flask.sansio.app import App
 
 from chatapi.domain.principals import Claims
-from chatapi.errors import InvalidAccessToken
+from chatapi.errors import InvalidAccessToken, UnknownAccessToken
 
 CLAIMS = ["exp", "iat", "iss", "aud", "sub", "tid", "jti", "type"]
 MISSING = "The access token is missing or not valid. Send: Authorization: Bearer <access token>"
@@ -65,6 +65,7 @@ def verified_claims() -> Claims:
 
     Raises:
         InvalidAccessToken: there is none, or it does not verify.
+        UnknownAccessToken: it is of nobody that could be known here.
     """
     scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer":
@@ -75,8 +76,11 @@ def verified_claims() -> Claims:
         raise InvalidAccessToken("The access token has expired. Get a new one at /token.") from error
     except (jwt.PyJWTError, ValueError) as error:
         raise InvalidAccessToken(MISSING) from error
-    if signed["type"] != "access" or not all(_is_id(signed[name]) for name in ("tid", "sub", "jti")):
+    ids = [signed[name] for name in ("tid", "sub", "jti")]
+    if signed["type"] != "access" or not all(isinstance(value, str) for value in ids):
         raise InvalidAccessToken("The access token lacks a claim that it must have.")
+    if not all(_is_id(value) for value in ids):
+        raise UnknownAccessToken
     return Claims(tenant_id=signed["tid"], user_id=signed["sub"], jti=signed["jti"])
 
 
@@ -100,8 +104,8 @@ def claims() -> Claims:
     return found
 
 
-def _is_id(value: object) -> bool:
+def _is_id(value: str) -> bool:
     try:
-        return isinstance(value, str) and str(UUID(value)) == value
+        return str(UUID(value)) == value
     except ValueError:
         return False
