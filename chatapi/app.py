@@ -33,8 +33,6 @@ from chatapi.storage.ledger import Ledger, new_id
 from chatapi.storage.writer import LedgerWriter
 from chatapi.upstream.upstreams import Upstreams, build_upstreams
 
-A_DAY_S = 86_400
-
 
 def create_app(settings: Settings | None = None, *, clock: Clock | None = None) -> Flask:
     """The service as a WSGI application.
@@ -120,7 +118,4 @@ def _flask_config(settings: Settings) -> dict[str, object]:
         "JWT_DECODE_AUDIENCE": "chatapi",
         "JWT_ENCODE_NBF": False,
         "JWT_COOKIE_CSRF_PROTECT": False,  # else a random claim would make every JWT different
-        # Claims are in the database's time and checked against this machine's. A day of grace lets machines disagree;
-        # when exactly an access token ends is decided by the database, in every admission.
-        "JWT_DECODE_LEEWAY": A_DAY_S,
     }

@@ -6,6 +6,7 @@ without any tokeniser. A part of a message that is no text is bounded by a table
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 import orjson
@@ -20,6 +21,8 @@ TOOLS_OVERHEAD = 512  # tokens that a chat template adds once tools are there
 IMAGE_BOUND = 48_169  # the dearest image of OpenAI's vision guide: 2,833 + 8 tiles of 5,667
 LONGEST_ADDRESS = 4096  # bytes of an image's address: what is longer and no data is counted as text
 BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
+RENDERED = frozenset({"tools", "functions", "response_format"})
+HTML_SAFE = "<>&'"  # what chat templates may write as \u003c and so on
 LEAST_COMPLETION = 16  # tokens per choice below which a call is not worth sending
 
 
@@ -53,7 +56,11 @@ def prompt_bound_of(body: Mapping[str, object]) -> int:
     overhead = CALL_OVERHEAD + MESSAGE_OVERHEAD * len(rows)
     if body.get("tools") or body.get("functions"):
         overhead += TOOLS_OVERHEAD
-    others = sum(_bytes_of(value) for name, value in body.items() if name != "messages" or not rows)
+    others = sum(
+        _bytes_when_rendered(value) if name in RENDERED else _bytes_of(value)
+        for name, value in body.items()
+        if name != "messages" or not rows
+    )
     return overhead + others + sum(_message_bound(message) for message in rows)
 
 
@@ -102,3 +109,9 @@ def _bytes_of_fields(value: Mapping[str, object]) -> int:
 def _bytes_of(value: object) -> int:
     """The UTF-8 bytes of a text; of anything else, those of its JSON, which is longer than all text in it."""
     return len(value.encode()) if isinstance(value, str) else len(orjson.dumps(value))
+
+
+def _bytes_when_rendered(value: object) -> int:
+    """The bytes of JSON as a chat template may show it to the model: indented, and whatever can be escaped escaped."""
+    text = json.dumps(value, indent=4)
+    return len(text) + 5 * sum(text.count(character) for character in HTML_SAFE)

@@ -16,7 +16,11 @@ MOST_CHOICES = 128
 LONGEST_MODEL_NAME = 256
 MOST_TOKENS = 100_000_000  # far beyond any model; keeps sums of holds within 64 bits
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-CAPS = ("max_completion_tokens", "max_tokens")
+PARTS = ("text", "refusal", "image_url", "input_audio", "file")
+CAPS = ("max_completion_tokens", "max_tokens", "n_predict", "num_predict", "max_new_tokens", "max_output_tokens")
+"""OpenAI's two names, and those by which compatible servers let a cap be set as well, whichever of them wins there."""
+CHOICES = ("n", "best_of")
+REASONING_FIELDS = frozenset({"reasoning", "reasoning_effort", "thinking", "enable_thinking", "include_reasoning"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class ChatRequest:
     @property
     def reasons(self) -> bool:
         """Whether the model may think in tokens that are never shown, so that a cut reply cannot be counted here."""
-        return "reasoning_effort" in self.body or model_names.reasons(self.model)
+        return not REASONING_FIELDS.isdisjoint(self.body) or model_names.reasons(self.model)
 
     def in_words_of_its_model(self) -> ChatRequest:
         """The same request, for clients that know only `max_tokens` and `temperature`: models that reason refuse a
@@ -53,9 +57,9 @@ class ChatRequest:
         """The body to send: the model resolved, the completion capped if a number is given, usage always asked for."""
         body = dict(self.body) | {"model": model}
         if completion_per_choice is not None:
-            given = [name for name in CAPS if body.get(name) is not None]
-            named = given or ["max_completion_tokens" if self.reasons else "max_tokens"]
-            body |= dict.fromkeys(named, completion_per_choice)
+            given = {name: cap for name in CAPS if isinstance(cap := body.get(name), int)}
+            default = {"max_completion_tokens" if self.reasons else "max_tokens": completion_per_choice}
+            body |= {name: min(cap, completion_per_choice) for name, cap in (given or default).items()}
         if self.stream:
             options = self.body.get("stream_options")
             body["stream_options"] = (options if isinstance(options, dict) else {}) | {"include_usage": True}
@@ -81,9 +85,12 @@ def parse(body: Mapping[str, object]) -> ChatRequest:
     stream = body.get("stream")
     if stream is not None and not isinstance(stream, bool):
         raise _wrong_type("stream", "a boolean", stream)
-    choices = _integer(body, "n", 1, MOST_CHOICES)
+    if "chat_template" in body:
+        problem = "Unsupported parameter: 'chat_template'. The tokens that it makes cannot be bounded before the call."
+        raise InvalidRequest(problem, param="chat_template", code="unsupported_parameter")
+    choices = max(_integer(body, name, 1, MOST_CHOICES) or 1 for name in CHOICES)
     caps = [cap for cap in (_integer(body, name, 1, MOST_TOKENS) for name in CAPS) if cap is not None]
-    return ChatRequest(body, model, bool(stream), _include_usage(body), choices or 1, max(caps, default=None))
+    return ChatRequest(body, model, bool(stream), _include_usage(body), choices, max(caps, default=None))
 
 
 def _check_messages(body: Mapping[str, object]) -> None:
@@ -115,6 +122,9 @@ def _check_messages(body: Mapping[str, object]) -> None:
         if content is not None and not isinstance(content, str | list):
             raise _wrong_type(f"{where}.content", "a string or an array of content parts", content)
         _check_parts(content, where)
+        if message.get("audio") is not None:
+            problem = "Audio of earlier replies is not supported: its tokens cannot be bounded before the call."
+            raise InvalidRequest(problem, param=f"{where}.audio", code="unsupported_value")
         if content is None and message["role"] not in {"assistant", "function"}:
             raise InvalidRequest(
                 f"Missing required parameter: '{where}.content'.",
@@ -127,6 +137,10 @@ def _check_parts(content: object, where: str) -> None:
     for position, part in enumerate(content if isinstance(content, list) else ()):
         if not isinstance(part, dict):
             raise _wrong_type(f"{where}.content[{position}]", "an object", part)
+        if part.get("type") not in PARTS:
+            supported = ", ".join(f"'{kind}'" for kind in PARTS)
+            problem = f"Invalid value for '{where}.content[{position}].type'. Supported values are: {supported}."
+            raise InvalidRequest(problem, param=f"{where}.content[{position}].type", code="invalid_value")
 
 
 def _include_usage(body: Mapping[str, object]) -> bool:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
-REASONING = re.compile(r"^(o\d|gpt-5|gpt-oss|deepseek-r|deepseek-reasoner|qwq|.*-thinking|.*reasoning)")
+REASONING = re.compile(
+    r"^(o\d|gpt-5|gpt-oss|codex|deepseek-r|deepseek-v3\.[1-9]|qwq|qwen3|gemini-2\.5|gemini-[3-9]|grok-3-mini|grok-[4-9]"
+    r"|magistral|glm-4\.[5-9]|glm-[5-9]|kimi-k|minimax-m|claude-(3-7|(opus|sonnet|haiku)-[4-9])|.*(thinking|reason))"
+)
 
 
 def plain_name(model: str) -> str:

@@ -33,7 +33,7 @@ def chat() -> Response:
     pieces = (text.encode() for text in stream.texts())
     try:
         first = next(pieces, None)
-    except UpstreamError:
+    except BaseException:
         stream.close()
         raise
     return stream_response(stream, chain([] if first is None else [first], _breaking_off(pieces)))

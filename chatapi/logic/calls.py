@@ -16,6 +16,7 @@ from chatapi.logic.admission import Admitted, Ask, admit
 from chatapi.logic.counting import counted
 from chatapi.logic.runtime import Runtime
 from chatapi.logic.streams import MeteredStream
+from chatapi.upstream.reply import UpstreamReply
 
 __all__ = ["Answer", "Ask", "open_stream", "run"]
 
@@ -42,17 +43,16 @@ def run(runtime: Runtime, ask: Ask) -> Answer:
     call = admitted.call
     try:
         reply = admitted.upstream.complete(admitted.body, call_id=call.held.call_id, on_cancel=call.on_stop)
-        usage = reply.usage or counted(admitted, reply.counted_text)
+        charge = _charge(admitted, reply)
     except UpstreamError as error:
         _end_failed(admitted, error)
         raise
     except BaseException:
         call.settle_at_hold("aborted")
         raise
-    charge = Charge(answered=True, usage=usage)
     call.settle(charge, "completed", reply.upstream_id)
     standings = tuple(standing.after(charge.amount, -call.held.hold) for standing in admitted.grant.standings)
-    return Answer(reply.body, reply.text, usage, admitted.grant, standings)
+    return Answer(reply.body, reply.text, charge.usage, admitted.grant, standings)
 
 
 def open_stream(runtime: Runtime, ask: Ask) -> MeteredStream:
@@ -72,6 +72,13 @@ def open_stream(runtime: Runtime, ask: Ask) -> MeteredStream:
         call.settle_at_hold("aborted")
         raise
     return MeteredStream(admitted, stream)
+
+
+def _charge(admitted: Admitted, reply: UpstreamReply) -> Charge:
+    """Reported usage; else what was sent and got, counted; the hold if the model may have thought unseen."""
+    if reply.usage is None and admitted.ask.request.reasons:
+        return Charge.at_hold(admitted.call.held, answered=True)
+    return Charge(answered=True, usage=reply.usage or counted(admitted, reply.counted_text))
 
 
 def _end_failed(admitted: Admitted, error: UpstreamError) -> None:

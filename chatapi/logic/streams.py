@@ -103,7 +103,7 @@ class MeteredStream:
         """
         if whole and self.usage is not None:
             return Charge(answered, self.usage)
-        if self.usage is None and self._admitted.ask.request.reasons and not whole:
+        if self.usage is None and self._admitted.ask.request.reasons:
             return Charge.at_hold(self.grant.call, answered=answered)
         relayed = counted(self._admitted, "".join(self._relayed))
         if self.usage is not None and self.usage.total_tokens >= relayed.total_tokens:
