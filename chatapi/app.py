@@ -56,7 +56,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
     app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=settings.trusted_proxies)  # type: ignore[method-assign]
     JWTManager(app)
     context.attach(app, runtime)
-    request_log.install(app)
+    request_log.install(app, trusted_proxies=settings.trusted_proxies)
     errors.install(app)
     for blueprint in (
         tokens.blueprint,

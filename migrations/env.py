@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from alembic import context
 from sqlalchemy import Connection
 
@@ -28,7 +30,7 @@ def _run(connection: Connection) -> None:
         context.run_migrations()
 
 
-def _render(kind: str, item: object, _autogen: object) -> str | bool:
+def _render(kind: str, item: object, _autogen: object) -> str | Literal[False]:
     """Write our own types as what they are underneath: a migration must not change when the code does."""
     return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcDateTime) else False
 

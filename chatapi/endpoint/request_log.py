@@ -63,11 +63,23 @@ def new_request_id() -> str:
     return f"req_{secrets.token_hex(12)}"
 
 
-def install(app: Flask) -> None:
-    """Give each request an id, kept from the client when it is sane, and log it when its reply has been sent."""
+def install(app: Flask, *, trusted_proxies: int) -> None:
+    """Give each request an id, kept from the client when it is sane, and log it when its reply has been sent.
+
+    Where no proxy is trusted and one seems to be in front, all clients have one address, and share its login failures:
+    that is said once.
+    """
+
+    warned = False
 
     @app.before_request
     def begin() -> None:
+        nonlocal warned
+        if not trusted_proxies and not warned and "X-Forwarded-For" in request.headers:
+            warned = True
+            log.warning(
+                "proxy_not_trusted", advice="if a proxy in front sets X-Forwarded-For, set CHATAPI_TRUSTED_PROXIES"
+            )
         given = request.headers.get("X-Request-Id", "")
         request_id = given if SANE_ID.fullmatch(given) else new_request_id()
         g.line = Line(request_id, request.method, request.path)
