@@ -31,9 +31,10 @@ PROFILE = settings(
     database=None,
     print_blob=True,
     suppress_health_check=list(HealthCheck),
+    phases=[Phase.generate, Phase.shrink] if PROOF else [Phase.generate],  # shrinking may take many minutes
 )
 # A mutant is dead as soon as it has failed; nobody needs its smallest example.
-HUNT = settings(PROFILE, max_examples=100, stateful_step_count=30, phases=[Phase.generate], derandomize=True)
+HUNT = settings(PROFILE, max_examples=100, stateful_step_count=30, derandomize=True)
 Rewrite = Callable[[str, Any, dict[str, Any]], str]  # statement, parameters, what the connection remembers → statement
 
 
