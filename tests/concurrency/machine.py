@@ -7,28 +7,23 @@ statements that were made wrong on purpose.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date, datetime, timedelta
-from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
 from hypothesis import assume
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from sqlalchemy import Connection, delete, select, update
+from hypothesis.stateful import initialize, invariant, precondition, rule
+from sqlalchemy import delete, select, update
 
-from chatapi.domain.calls import Admission, AttemptState, CallState, Charge, Grant, HeldCall, Settlement
+from chatapi.domain.calls import AttemptState, CallState, Charge, Grant, Settlement
 from chatapi.domain.limits import Denial, DenialKind, Metric, Need
-from chatapi.domain.principals import Claims
 from chatapi.domain.usage import Usage, UsageSource
 from chatapi.domain.windows import Window
 from chatapi.errors import DatabaseUnavailable
-from chatapi.settings import Settings
 from chatapi.storage import leases, tables
-from chatapi.storage.engine import LOCK_WAIT_S, Database
-from tests.concurrency.model import SCOPES, Call, Model, Worker, places_of, utc
-from tests.concurrency.world import DEADLINE_S, LEASE_S, LONG_AGO, RENEW_S, Clock, World, ask
+from tests.concurrency.game import Game, empty, held_of, read_counters, read_rollups
+from tests.concurrency.model import Worker, places_of, utc
+from tests.concurrency.world import LEASE_S, LONG_AGO, RENEW_S, ask
 
 TRIES = 3
 DEFAULTS = {(Metric.REQUESTS, Window.DAY): 4, (Metric.TOKENS, Window.DAY): 300}
@@ -45,46 +40,8 @@ LIMIT_VALUES = st.one_of(st.none(), st.integers(0, 6), st.integers(30, 400))
 INDEX = st.integers(0, 63)
 
 
-class FlakyDatabase(Database):
-    """A database whose next write transactions fail as told.
-
-    `refused` fails before anything was written; `lost` while it commits, and nothing was written; `done` while it
-    commits, and everything was.
-    """
-
-    def __init__(self, settings: Settings, clock: Clock) -> None:
-        super().__init__(settings, clock)
-        self.faults: deque[str] = deque()
-
-    @contextmanager
-    def write(self, wait_s: float = LOCK_WAIT_S, *, urgent: bool = False) -> Iterator[Connection]:
-        """As told."""
-        fault = self.faults.popleft() if self.faults else ""
-        if fault == "refused":
-            raise DatabaseUnavailable
-        with super().write(wait_s, urgent=urgent) as connection:
-            yield connection
-            if fault == "lost":
-                connection.rollback()
-        if fault:
-            raise DatabaseUnavailable
-
-
-class LedgerMachine(RuleBasedStateMachine):
+class LedgerMachine(Game):
     """Users of two tenants in two time zones call through several workers, on one database that is emptied before."""
-
-    world: ClassVar[World]
-
-    def __init__(self) -> None:
-        super().__init__()
-        world = self.world
-        assert isinstance(world.database, FlakyDatabase) and world.clock is not None
-        self.database, self.clock = world.database, world.clock
-        self.database.faults = deque()
-        self.owed: list[tuple[Call, str, tuple[int, int, int]]] = []
-        self.people = list(world.users.values())
-        self.workers: list[str] = []
-        self.model = Model(self.clock.now, LEASE_S, DEADLINE_S, DEFAULTS)
 
     @initialize(start=st.sampled_from(STARTS), limits=st.lists(st.tuples(INDEX, INDEX, LIMIT_VALUES), max_size=3))
     def begin(self, start: datetime, limits: list[tuple[int, int, int | None]]) -> None:
@@ -154,13 +111,9 @@ class LedgerMachine(RuleBasedStateMachine):
         )
 
     @rule()
-    def repay(self) -> None:
-        """What the database did not take is written now, in the order in which it came."""
-        assert self.world.writer.repay() == 0
-        for call, state, figures in self.owed:
-            self.model.calls.setdefault(call.id, call)
-            self.model.settle(call.id, state, *figures)
-        self.owed = []
+    def database_is_back(self) -> None:
+        """What the database did not take is written now."""
+        self.repay()
 
     @rule(where=INDEX)
     def renew(self, where: int) -> None:
@@ -297,98 +250,3 @@ class LedgerMachine(RuleBasedStateMachine):
         found = self.world.audit()
         assert [finding for finding in found if finding.invariant != "I6"] == []
         assert sum(finding.count for finding in found) == len(late)
-
-    # Helpers
-    def _pick(self, among: list[Any], index: int) -> Any:
-        return among[index % len(among)]
-
-    def _known(self) -> list[Call]:
-        """The calls that a gateway has been given."""
-        return [call for call in self.model.calls.values() if call.held is not None]
-
-    def _move_to(self, instant: datetime) -> None:
-        self.clock.now = self.model.now = instant
-
-    def _set_limit(self, whose: int, which: int, value: int | None, changed_at: datetime) -> None:
-        claims: Claims = self._pick(self.people, whose)
-        scope = self._pick([*SCOPES, "each_user"], which)
-        metric, window = (Metric.REQUESTS, Metric.TOKENS)[which // 4 % 2], (Window.DAY, Window.MONTH)[which // 8 % 2]
-        ids = {"access_token": claims.jti, "user": claims.user_id}
-        scope_id = ids.get(scope, claims.tenant_id)
-        self.world.set_limit(scope, scope_id, metric, window, value, tenant_id=claims.tenant_id, changed_at=changed_at)
-        self.model.limits[scope, scope_id, metric, window] = value
-
-    def _new_call(self, admission: Admission, granted: int, state: str, held: HeldCall | None = None) -> Call:
-        deadline, day = self.model.now + timedelta(seconds=DEADLINE_S), self.model.day(admission.claims.tenant_id)
-        bound = admission.need.prompt_bound
-        return Call(
-            admission.call_id, admission.claims, admission.worker_id, day, bound, granted, deadline, state, held
-        )
-
-    def _admission_failed(self, admission: Admission, faults: list[str], expected: str | int) -> None:
-        """An admission failed: if in doubt, it is written as released as soon as the database takes that."""
-        refused = next(number for number, fault in enumerate(faults) if fault != "refused")
-        call = self._new_call(admission, 0, "held")
-        if faults[refused] == "done" and isinstance(expected, int):
-            call.completion_granted = expected
-            self.model.admit(call)
-        if not self._write_end(call, "released", (0, 0, 0), faults[refused + 1 :]):
-            self.repay()  # at once, as the time at which it is written decides on the day of such a call
-
-    def _end(self, call: Call, settlement: Settlement, faults: list[str]) -> None:
-        self.database.faults = deque(faults)
-        try:
-            taken = self.world.writer.submit(settlement)
-        finally:
-            self.database.faults = deque()
-        charge, usage = settlement.charge, settlement.charge.usage
-        figures = (int(charge.answered), usage.prompt_tokens, usage.completion_tokens)
-        assert taken == self._write_end(call, settlement.state.value, figures, faults)
-
-    def _write_end(self, call: Call, state: str, figures: tuple[int, int, int], faults: list[str]) -> bool:
-        """What the writer does with the truth about a call while the database fails. Returns whether it was taken."""
-        for fault in [*faults, *[""] * TRIES][:TRIES]:
-            if fault in ("", "done"):
-                self.model.calls.setdefault(call.id, call)
-                self.model.settle(call.id, state, *figures)
-            if fault == "":
-                return True
-        assert self.world.writer.owes(call.id)
-        self.owed.append((call, state, figures))
-        return False
-
-
-def held_of(call: Call) -> HeldCall:
-    """What the call's gateway knows of it."""
-    assert call.held is not None
-    return call.held
-
-
-def empty(world: World) -> None:
-    """Forget all calls, limits and workers, and serve everybody again."""
-    with world.database.write() as connection:
-        for table in (tables.attempts, tables.calls, tables.counters, tables.usage_days, tables.limits, tables.workers):
-            connection.execute(delete(table))
-        connection.execute(update(tables.users).values(status="active"))
-        connection.execute(update(tables.access_tokens).values(revoked_at=None))
-        for name, zone in (("tokyo", "Asia/Tokyo"), ("berlin", "Europe/Berlin")):
-            values = {"timezone": zone, "next_timezone": None, "next_timezone_from": None, "status": "active"}
-            connection.execute(update(tables.tenants).where(tables.tenants.c.name == name).values(values))
-
-
-def read_counters(connection: Connection) -> dict[tuple[str, ...], tuple[int, ...]]:
-    """As `Model.counters` has it."""
-    key = [tables.counters.c[name] for name in ("tenant_id", "scope", "scope_id", "window", "window_key")]
-    names = ("requests_used", "requests_held", "tokens_used", "tokens_held", "cost_used", "cost_held")
-    rows = connection.execute(select(*key, *(tables.counters.c[name] for name in names)))
-    found = {tuple(row[:5]): tuple(row[5:]) for row in rows}
-    assert all(figures[4:] == (0, 0) for figures in found.values())
-    return {place: figures[:4] for place, figures in found.items() if any(figures)}
-
-
-def read_rollups(connection: Connection) -> dict[tuple[str, ...], tuple[int, ...]]:
-    """As `Model.rollups` has it."""
-    key = [tables.usage_days.c[name] for name in ("tenant_id", "user_id", "model", "day")]
-    figures = [tables.usage_days.c[name] for name in ("requests", "prompt_tokens", "completion_tokens")]
-    rows = connection.execute(select(*key, *figures))
-    return {tuple(row[:4]): tuple(row[4:]) for row in rows if any(row[4:])}

@@ -19,7 +19,8 @@ from sqlalchemy import Connection, event
 from chatapi.storage import writer
 from chatapi.storage.ledger import Ledger
 from chatapi.storage.writer import LedgerWriter
-from tests.concurrency.machine import DEFAULTS, FlakyDatabase, LedgerMachine
+from tests.concurrency.game import DEFAULTS, FlakyDatabase
+from tests.concurrency.machine import LedgerMachine
 from tests.concurrency.model import utc
 from tests.concurrency.world import LEASE_S, Clock, World, settings_of
 

@@ -18,22 +18,22 @@ from chatapi.upstream.demo_process import start_demo
 from tests.upstream.servers import BODY, END, delta, event, serving, streaming, upstream_at
 
 slow = streaming(0.2, event(delta("Hel")), 0.2, event(delta("lo", "stop")), event(b"[DONE]"), END)
-with serving(slow) as server, upstream_at(server.base_url, first_byte_timeout_s=4, idle_timeout_s=3) as upstream:
+with serving(slow) as server, upstream_at(server.base_url, first_byte_timeout_s=30, idle_timeout_s=30) as upstream:
     upstream.warm_up()
     began = time.monotonic()
     read = lambda: "".join(e.text for e in upstream.open(BODY, call_id="call-1"))
     jobs = [gevent.spawn(read) for _ in range(50)]
     assert [job.get() for job in jobs] == ["Hello"] * 50
-    assert time.monotonic() - began < 5, "they waited for each other"
+    assert time.monotonic() - began < 15, "they waited for each other: one after the other takes 20 s"
 
-with serving(streaming(event(delta("He")), 1.5)) as server, upstream_at(server.base_url) as upstream:
+with serving(streaming(event(delta("He")), 9)) as server, upstream_at(server.base_url) as upstream:
     stream = upstream.open(BODY, call_id="call-1")
     gevent.spawn_later(0.1, stream.close)
     began = time.monotonic()
     try:
         list(stream)
     except UpstreamBroken:
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 6
     else:
         raise AssertionError("a cut stream looked whole")
 
