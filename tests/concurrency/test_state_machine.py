@@ -27,7 +27,7 @@ from tests.concurrency.world import LEASE_S, Clock, World, settings_of
 PROOF = bool(os.environ.get("CHATAPI_PROOF"))
 PROFILE = settings(
     max_examples=2000 if PROOF else 100,
-    stateful_step_count=50 if PROOF else 20,
+    stateful_step_count=50 if PROOF else 15,
     deadline=None,
     database=None,
     print_blob=True,
@@ -55,6 +55,7 @@ def machine(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[type
     world.close()
 
 
+@pytest.mark.no_cover  # measuring it takes longer than playing it
 @pytest.mark.proof
 @pytest.mark.timeout(0 if PROOF else 180)
 def test_the_ledger_is_what_the_model_says_after_every_step(machine: type[LedgerMachine]) -> None:
@@ -110,6 +111,7 @@ def rewritten(database: FlakyDatabase, rewrite: Rewrite) -> Iterator[list[str]]:
     event.remove(database.engine, "before_cursor_execute", before)
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     "rewrite",
     [forget_the_state, overlook_what_is_held, keep_the_hold_of_what_expires, set_what_should_be_added],
