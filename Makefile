@@ -35,7 +35,7 @@ check: install  ## Check style, types and layers
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-proof: install  ## Run the metering protocol's state machine with thousands of examples (hours)
+proof: install  ## Run the metering protocol's state machine with thousands of examples (most of an hour)
 	@CHATAPI_PROOF=1 $(BIN)/python -m pytest --timeout=0 tests/concurrency $(ARGS)
 
 chaos: install  ## Kill workers and cut connections for longer than `make test` does
