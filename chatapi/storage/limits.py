@@ -26,6 +26,7 @@ class LimitChange:
     metric: Metric
     window: Window
     setting: LimitSetting
+    model: str = ""  # any
 
 
 def find_limits(
@@ -81,6 +82,7 @@ def _key(change: LimitChange) -> Row:
         "scope_id": change.scope_id,
         "metric": change.metric.value,
         "window": change.window.value,
+        "model": change.model,
     }
 
 

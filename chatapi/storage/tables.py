@@ -59,7 +59,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-ID = Uuid(as_uuid=False)
+ID = Text().with_variant(Uuid(as_uuid=False), "postgresql")
 
 
 def _tenant_id() -> Column[str]:
@@ -168,11 +168,12 @@ limits = Table(
     Column("scope_id", ID, primary_key=True),  # of scopes 'tenant' and 'each_user' the tenant's own id
     Column("metric", Text, primary_key=True),
     Column("window", Text, primary_key=True),
+    Column("model", Text, primary_key=True, server_default=""),  # '' is any model
     Column("value", BigInteger),  # NULL says: unlimited, whatever would be inherited
     Column("changed_at", UtcDateTime, nullable=False),
     _one_of("scope", "access_token", "user", "tenant", "each_user"),
-    _one_of("metric", "requests", "tokens"),
-    CheckConstraint("\"window\" IN ('day', 'month')", name="window"),
+    _one_of("metric", "requests", "tokens", "cost"),
+    CheckConstraint("\"window\" IN ('at_once', 'minute', 'day', 'month')", name="window"),
     CheckConstraint("value >= 0", name="value"),
     _belongs_to("tenants", ("tenant_id", "id")),
 )
@@ -185,12 +186,14 @@ counters = Table(
     Column("scope_id", ID, primary_key=True),
     Column("window", Text, primary_key=True),
     Column("window_key", Text, primary_key=True),  # YYYY-MM-DD or YYYY-MM, in the tenant's time zone
+    Column("model", Text, primary_key=True, server_default=""),  # '' is any model
     _count("requests_used"),
     _count("requests_held"),
     _count("tokens_used"),
     _count("tokens_held"),
     _count("cost_used"),
     _count("cost_held"),
+    sqlite_with_rowid=False,
 )
 
 workers = Table(

@@ -14,16 +14,18 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+ID = sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql")
+
 
 def upgrade() -> None:
     """Apply this step."""
     op.create_table(
         "calls",
-        sa.Column("tenant_id", sa.Uuid(as_uuid=False), nullable=False),
-        sa.Column("id", sa.Uuid(as_uuid=False), nullable=False),
-        sa.Column("user_id", sa.Uuid(as_uuid=False), nullable=False),
-        sa.Column("jti", sa.Uuid(as_uuid=False), nullable=False),
-        sa.Column("worker_id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("tenant_id", ID, nullable=False),
+        sa.Column("id", ID, nullable=False),
+        sa.Column("user_id", ID, nullable=False),
+        sa.Column("jti", ID, nullable=False),
+        sa.Column("worker_id", ID, nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("endpoint", sa.Text(), nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
@@ -62,23 +64,27 @@ def upgrade() -> None:
 
     op.create_table(
         "counters",
-        sa.Column("tenant_id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("tenant_id", ID, nullable=False),
         sa.Column("scope", sa.Text(), nullable=False),
-        sa.Column("scope_id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("scope_id", ID, nullable=False),
         sa.Column("window", sa.Text(), nullable=False),
         sa.Column("window_key", sa.Text(), nullable=False),
+        sa.Column("model", sa.Text(), server_default="", nullable=False),
         sa.Column("requests_used", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("requests_held", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("tokens_used", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("tokens_held", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("cost_used", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("cost_held", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
-        sa.PrimaryKeyConstraint("tenant_id", "scope", "scope_id", "window", "window_key", name=op.f("pk_counters")),
+        sa.PrimaryKeyConstraint(
+            "tenant_id", "scope", "scope_id", "window", "window_key", "model", name=op.f("pk_counters")
+        ),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "installation",
         sa.Column("singleton", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("id", ID, nullable=False),
         sa.Column("jwt_fingerprint", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("singleton = 1", name=op.f("ck_installation_singleton")),
@@ -98,7 +104,7 @@ def upgrade() -> None:
 
     op.create_table(
         "tenants",
-        sa.Column("id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("id", ID, nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("timezone", sa.Text(), nullable=False),
         sa.Column("next_timezone", sa.Text(), nullable=True),
@@ -111,8 +117,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "usage_days",
-        sa.Column("tenant_id", sa.Uuid(as_uuid=False), nullable=False),
-        sa.Column("user_id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("tenant_id", ID, nullable=False),
+        sa.Column("user_id", ID, nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
         sa.Column("day", sa.Text(), nullable=False),
         sa.Column("requests", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
@@ -128,7 +134,7 @@ def upgrade() -> None:
 
     op.create_table(
         "workers",
-        sa.Column("id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("id", ID, nullable=False),
         sa.Column("host", sa.Text(), nullable=False),
         sa.Column("pid", sa.Integer(), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
@@ -137,8 +143,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "attempts",
-        sa.Column("tenant_id", sa.Uuid(as_uuid=False), nullable=False),
-        sa.Column("call_id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("tenant_id", ID, nullable=False),
+        sa.Column("call_id", ID, nullable=False),
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("upstream", sa.Text(), nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
@@ -154,24 +160,25 @@ def upgrade() -> None:
     )
     op.create_table(
         "limits",
-        sa.Column("tenant_id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("tenant_id", ID, nullable=False),
         sa.Column("scope", sa.Text(), nullable=False),
-        sa.Column("scope_id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("scope_id", ID, nullable=False),
         sa.Column("metric", sa.Text(), nullable=False),
         sa.Column("window", sa.Text(), nullable=False),
+        sa.Column("model", sa.Text(), server_default="", nullable=False),
         sa.Column("value", sa.BigInteger(), nullable=True),
         sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint("metric IN ('requests', 'tokens')", name=op.f("ck_limits_metric")),
+        sa.CheckConstraint("metric IN ('requests', 'tokens', 'cost')", name=op.f("ck_limits_metric")),
         sa.CheckConstraint("scope IN ('access_token', 'user', 'tenant', 'each_user')", name=op.f("ck_limits_scope")),
-        sa.CheckConstraint("\"window\" IN ('day', 'month')", name=op.f("ck_limits_window")),
+        sa.CheckConstraint("\"window\" IN ('at_once', 'minute', 'day', 'month')", name=op.f("ck_limits_window")),
         sa.CheckConstraint("value >= 0", name=op.f("ck_limits_value")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_limits_tenants")),
-        sa.PrimaryKeyConstraint("tenant_id", "scope", "scope_id", "metric", "window", name=op.f("pk_limits")),
+        sa.PrimaryKeyConstraint("tenant_id", "scope", "scope_id", "metric", "window", "model", name=op.f("pk_limits")),
     )
     op.create_table(
         "users",
-        sa.Column("tenant_id", sa.Uuid(as_uuid=False), nullable=False),
-        sa.Column("id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("tenant_id", ID, nullable=False),
+        sa.Column("id", ID, nullable=False),
         sa.Column("username", sa.Text(), nullable=False),
         sa.Column("role", sa.Text(), server_default="user", nullable=False),
         sa.Column("password_hash", sa.Text(), nullable=False),
@@ -185,9 +192,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "access_tokens",
-        sa.Column("tenant_id", sa.Uuid(as_uuid=False), nullable=False),
-        sa.Column("jti", sa.Uuid(as_uuid=False), nullable=False),
-        sa.Column("user_id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("tenant_id", ID, nullable=False),
+        sa.Column("jti", ID, nullable=False),
+        sa.Column("user_id", ID, nullable=False),
         sa.Column("issued_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
@@ -201,8 +208,8 @@ def upgrade() -> None:
 
     op.create_table(
         "known_addresses",
-        sa.Column("tenant_id", sa.Uuid(as_uuid=False), nullable=False),
-        sa.Column("user_id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("tenant_id", ID, nullable=False),
+        sa.Column("user_id", ID, nullable=False),
         sa.Column("address", sa.Text(), nullable=False),
         sa.Column("last_login_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
@@ -213,8 +220,8 @@ def upgrade() -> None:
     op.create_table(
         "usernames",
         sa.Column("username", sa.Text(), nullable=False),
-        sa.Column("tenant_id", sa.Uuid(as_uuid=False), nullable=False),
-        sa.Column("user_id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("tenant_id", ID, nullable=False),
+        sa.Column("user_id", ID, nullable=False),
         sa.ForeignKeyConstraint(
             ["tenant_id", "user_id"], ["users.tenant_id", "users.id"], name=op.f("fk_usernames_users")
         ),
