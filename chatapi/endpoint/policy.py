@@ -15,8 +15,10 @@ from flask import Blueprint, Response, current_app, g, request
 from flask.sansio.app import App
 
 from chatapi.domain.principals import Claims
+from chatapi.endpoint.verified_access_tokens import VerifiedAccessTokens, digest_of
 from chatapi.errors import InvalidAccessToken, UnknownAccessToken
 
+VERIFIED = "chatapi.verified_access_tokens"
 CLAIMS = ["exp", "iat", "iss", "aud", "sub", "tid", "jti", "type"]
 MISSING = "The access token is missing or not valid. Send: Authorization: Bearer <access token>"
 
@@ -41,6 +43,7 @@ class PolicedBlueprint(Blueprint):
     def register(self, app: App, options: dict[str, Any]) -> None:
         """Enter the routes. HEAD is not among them: it would run GET, which here costs tokens that nobody sees."""
         super().register(app, options)
+        app.extensions.setdefault(VERIFIED, VerifiedAccessTokens())
         if self.auth is Auth.BEARER:
             for rule in app.url_map.iter_rules():
                 if rule.methods is not None and rule.endpoint.startswith(f"{self.name}."):
@@ -67,11 +70,24 @@ def verified_claims() -> Claims:
         InvalidAccessToken: there is none, or it does not verify.
         UnknownAccessToken: it is of nobody that could be known here.
     """
-    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+    scheme, _, credentials = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
     if scheme.lower() != "bearer":
         raise InvalidAccessToken(MISSING)
+    access_token = credentials.strip()
+    known: VerifiedAccessTokens = current_app.extensions[VERIFIED]
+    digest = digest_of(access_token)
+    found = known.find(digest)
+    if found is None:
+        found, expires_at = _verify(access_token)
+        known.remember(digest, found, expires_at)
+    return found
+
+
+def _verify(access_token: str) -> tuple[Claims, int]:
+    """The claims, and when they expire."""
     try:
-        signed = _decode(credentials.strip())
+        signed = _decode(access_token)
+        expires_at = int(signed["exp"])
     except jwt.ExpiredSignatureError as error:
         raise InvalidAccessToken("The access token has expired. Get a new one at /token.") from error
     except (jwt.PyJWTError, ValueError) as error:
@@ -81,17 +97,17 @@ def verified_claims() -> Claims:
         raise InvalidAccessToken("The access token lacks a claim that it must have.")
     if not all(_is_id(value) for value in ids):
         raise UnknownAccessToken
-    return Claims(tenant_id=signed["tid"], user_id=signed["sub"], jti=signed["jti"])
+    return Claims(tenant_id=signed["tid"], user_id=signed["sub"], jti=signed["jti"]), expires_at
 
 
-def _decode(token: str) -> dict[str, Any]:
+def _decode(access_token: str) -> dict[str, Any]:
     """The claims as they were signed. flask-jwt-extended, which signs them, would fill in those that are missing.
 
     `iat` is not compared with this machine's clock: it is the database's time, and machines may disagree about that.
     """
     config = current_app.config
     return jwt.decode(
-        token,
+        access_token,
         config["JWT_SECRET_KEY"],
         algorithms=config["JWT_DECODE_ALGORITHMS"],
         issuer=config["JWT_DECODE_ISSUER"],

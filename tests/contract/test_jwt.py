@@ -173,6 +173,26 @@ def test_revoked_access_tokens_are_refused_on_every_route_and_never_reach_the_up
     assert not faults.about(marker)
 
 
+def test_what_verified_a_moment_ago_is_refused_once_it_has_expired(gateway: Gateway) -> None:
+    expires_at = int(time.time()) + 3
+    token = with_claims(exp=expires_at)(gateway.somebody)
+    assert [ask_with(gateway, route, token).status_code for route in ROUTES] == [200] * len(ROUTES)
+    time.sleep(max(0.0, expires_at - time.time()) + 0.1)
+    for route in ROUTES * 2:
+        answer = ask_with(gateway, route, token)
+        assert answer.status_code == 401
+        assert "expired" in route.refusal(answer)
+
+
+def test_a_near_miss_of_what_verified_a_moment_ago_is_refused(gateway: Gateway) -> None:
+    token = gateway.somebody
+    assert ask_with(gateway, API, token).status_code == 200
+    for position in range(0, len(token), 7):
+        other = "A" if token[position] != "A" else "B"
+        answer = ask_with(gateway, API, token[:position] + other + token[position + 1 :])
+        assert answer.status_code == 401, position
+
+
 @pytest.mark.parametrize("route", ROUTES, ids=name_of)
 def test_the_good_one_is_accepted(gateway: Gateway, route: Route) -> None:
     assert ask_with(gateway, route, gateway.somebody).status_code == 200
