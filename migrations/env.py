@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Literal
 
 from alembic import context
-from sqlalchemy import Connection
+from sqlalchemy import Connection, ForeignKeyConstraint
 
 from chatapi.settings import load_settings
+from chatapi.storage import partitions
 from chatapi.storage.engine import Database
 from chatapi.storage.tables import UtcDateTime, metadata
 
@@ -25,14 +27,26 @@ def migrate() -> None:
 
 
 def _run(connection: Connection) -> None:
-    context.configure(connection=connection, target_metadata=metadata, render_as_batch=True, render_item=_render)
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        render_as_batch=True,
+        render_item=_render,
+        include_object=partitions.compared(connection),
+    )
     with context.begin_transaction():
         context.run_migrations()
+        partitions.make_ahead(connection, datetime.now(UTC))
 
 
 def _render(kind: str, item: object, _autogen: object) -> str | Literal[False]:
     """Write our own types as what they are underneath: a migration must not change when the code does."""
-    return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcDateTime) else False
+    if kind == "type" and isinstance(item, UtcDateTime):
+        return "sa.DateTime(timezone=True)"
+    if kind == "foreign_key" and isinstance(item, ForeignKeyConstraint) and item.name == "fk_attempts_calls":
+        here, there = item.column_keys, [element.target_fullname for element in item.elements]
+        return f'sa.ForeignKeyConstraint({here}, {there}, name=op.f("{item.name}")).ddl_if(dialect="sqlite")'
+    return False
 
 
 migrate()

@@ -85,6 +85,7 @@ installation = Table(
     Column("id", ID, nullable=False),
     Column("jwt_fingerprint", Text),  # of the secret that signs access tokens: machines that share a database share it
     Column("created_at", UtcDateTime, nullable=False),
+    Column("calls_since", Text),  # YYYY-MM-DD: calls of earlier days may be gone (retention); NULL: of none are
     CheckConstraint("singleton = 1", name="singleton"),
 )
 
@@ -244,6 +245,7 @@ calls = Table(
         sqlite_where=text("state = 'held'"),
     ),
     Index("ix_calls_user_day", "tenant_id", "user_id", "day"),
+    postgresql_partition_by="RANGE (id)",  # by months (storage/partitions.py)
 )
 
 attempts = Table(
@@ -259,7 +261,9 @@ attempts = Table(
     Column("ended_at", UtcDateTime),
     Column("upstream_id", Text),
     _one_of("state", "sent", "answered", "refused", "unknown"),
-    _belongs_to("calls", ("tenant_id", "tenant_id"), ("call_id", "id")),
+    # On PostgreSQL each partition belongs to the calls' partition of its month (storage/partitions.py says why).
+    _belongs_to("calls", ("tenant_id", "tenant_id"), ("call_id", "id")).ddl_if(dialect="sqlite"),
+    postgresql_partition_by="RANGE (call_id)",
 )
 
 usage_days = Table(  # the roll-up that reports read: what settled and expired calls were charged

@@ -51,6 +51,7 @@ def upgrade() -> None:
             "usage_source IN ('none', 'upstream', 'counted', 'hold')", name=op.f("ck_calls_usage_source")
         ),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_calls")),
+        postgresql_partition_by="RANGE (id)",
     )
     with op.batch_alter_table("calls", schema=None) as batch_op:
         batch_op.create_index(
@@ -87,6 +88,7 @@ def upgrade() -> None:
         sa.Column("id", ID, nullable=False),
         sa.Column("jwt_fingerprint", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("calls_since", sa.Text(), nullable=True),
         sa.CheckConstraint("singleton = 1", name=op.f("ck_installation_singleton")),
         sa.PrimaryKeyConstraint("singleton", name=op.f("pk_installation")),
     )
@@ -155,8 +157,9 @@ def upgrade() -> None:
         sa.CheckConstraint("state IN ('sent', 'answered', 'refused', 'unknown')", name=op.f("ck_attempts_state")),
         sa.ForeignKeyConstraint(
             ["tenant_id", "call_id"], ["calls.tenant_id", "calls.id"], name=op.f("fk_attempts_calls")
-        ),
+        ).ddl_if(dialect="sqlite"),
         sa.PrimaryKeyConstraint("tenant_id", "call_id", "number", name=op.f("pk_attempts")),
+        postgresql_partition_by="RANGE (call_id)",
     )
     op.create_table(
         "limits",

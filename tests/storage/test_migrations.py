@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from chatapi.logic.schema import SERVED
 from chatapi.settings import load_settings
-from chatapi.storage import schema
+from chatapi.storage import partitions, schema
 from chatapi.storage.engine import Database
 from chatapi.storage.tables import metadata
 
@@ -16,7 +16,8 @@ from chatapi.storage.tables import metadata
 def test_a_migrated_database_has_exactly_the_tables_of_the_code(database_url: str) -> None:
     database = Database(load_settings(database_url=database_url))
     with database.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_server_default": False})
+        opts = {"compare_server_default": False, "include_object": partitions.compared(connection)}
+        context = MigrationContext.configure(connection, opts=opts)
         assert compare_metadata(context, metadata) == []
     database.close()
 
