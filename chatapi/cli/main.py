@@ -10,6 +10,7 @@ from chatapi.cli.context import SayErrors
 from chatapi.cli.database import db
 from chatapi.cli.ledger import audit, sweep, usage
 from chatapi.cli.limits import limits
+from chatapi.cli.retention import retention
 from chatapi.cli.serve import serve
 from chatapi.cli.tenants import tenants
 from chatapi.cli.users import users
@@ -25,7 +26,7 @@ def cli() -> None:
     """
 
 
-for command in (serve, db, users, tenants, limits, usage, sweep, audit, chat):
+for command in (serve, db, users, tenants, limits, usage, sweep, audit, retention, chat):
     cli.add_command(command)
 
 

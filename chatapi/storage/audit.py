@@ -17,6 +17,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    Text,
     and_,
     bindparam,
     case,
@@ -30,9 +31,11 @@ from sqlalchemy import (
 
 from chatapi.domain.limits import Metric, Scope
 from chatapi.domain.windows import Window
+from chatapi.storage import partitions
 from chatapi.storage.audit_limits import broken_limits, open_windows, open_zones
 from chatapi.storage.counters import COLUMNS
 from chatapi.storage.ledger import Ledger
+from chatapi.storage.retention import calls_since
 from chatapi.storage.tables import Row, UtcDateTime, attempts, calls, counters, usage_days, workers
 
 Check = tuple[str, str, Select[Row], Row]  # of which invariant, its rule, what breaks it, parameters
@@ -56,6 +59,8 @@ class Finding:
 def audit(ledger: Ledger, renew_s: float) -> list[Finding]:
     """Check I1 to I7 on one snapshot of a live database. Nothing found is an empty list.
 
+    Windows that began before the days whose calls retention left are not compared with calls.
+
     Args:
         ledger: the ledger, its default limits and the length of its leases.
         renew_s: seconds between two renewals of a lease, and so between two sweeps of one worker.
@@ -65,6 +70,7 @@ def audit(ledger: Ledger, renew_s: float) -> list[Finding]:
     """
     findings = []
     with ledger.database.snapshot() as connection:
+        partitions.hold(connection)
         for invariant, rule, broken, parameters in _checks(connection, ledger, renew_s):
             rows = [dict(row) for row in connection.execute(broken, parameters).mappings()]
             if rows:
@@ -73,13 +79,13 @@ def audit(ledger: Ledger, renew_s: float) -> list[Finding]:
 
 
 def _checks(connection: Connection, ledger: Ledger, renew_s: float) -> Iterator[Check]:
-    now = ledger.database.now(connection)
+    now, retained = ledger.database.now(connection), {"calls_since": calls_since(connection)}
     zones = open_zones(connection, now)
     for place in product(Scope, (Metric.REQUESTS, Metric.TOKENS), Window) if zones else ():
         scope, metric, window = place
         rule = f"{metric} of a {scope} and {window} stay within the limit, but for what calls used beyond their holds"
         yield "I1", rule, _first(broken_limits, zones, place), open_windows(zones, place, ledger.defaults, now)
-    yield "I2", "every counter is what its calls were charged and hold", _first(_counters_unlike_calls), {}
+    yield "I2", "every counter is what its calls were charged and hold", _first(_counters_unlike_calls), retained
     yield "I3", "a call's state, times and charge agree", _first(_calls_that_contradict_themselves), {}
     yield "I3", "a call's first attempt ended as the call did", _first(_attempts_unlike_calls), {}
     yield "I4", "every call has its attempt, begun with the admission or later", _first(_calls_without_attempt), {}
@@ -90,7 +96,7 @@ def _checks(connection: Connection, ledger: Ledger, renew_s: float) -> Iterator[
         _first(_overdue),
         _sweep_times(ledger, renew_s, now),
     )
-    yield "I7", "the roll-ups are the sum of the calls", _first(_rollups_unlike_calls), {}
+    yield "I7", "the roll-ups are the sum of the calls", _first(_rollups_unlike_calls), retained
 
 
 @lru_cache(maxsize=64)
@@ -110,6 +116,12 @@ def _counters_unlike_calls() -> Select[Row]:
     days = _calls_by_day()
     expected = [_expected(days, scope, window) for scope in Scope for window in Window]
     said = select(*(counters.c[name] for name in KEY), *_zeros("by_calls"), *(counters.c[name] for name in COLUMNS))
+    said = said.where(
+        or_(
+            and_(counters.c.window == Window.DAY.value, _retained(counters.c.window_key)),
+            and_(counters.c.window == Window.MONTH.value, _retained(counters.c.window_key + "-01")),
+        )
+    )
     both = union_all(*expected, said).subquery()
     sums = {column.name: func.sum(column) for column in both.c if column.name not in KEY}
     unlike = or_(*(sums[f"{name}_by_calls"] != sums[f"{name}_by_counter"] for name in COLUMNS))
@@ -148,7 +160,13 @@ def _expected(days: CTE, scope: Scope, window: Window) -> Select[Row]:
         key.label("window_key"),
     )
     by_calls = [days.c[name].label(f"{name}_by_calls") for name in COLUMNS]
-    return select(*places, *by_calls, *_zeros("by_counter"))
+    begins = key if window is Window.DAY else key + "-01"
+    return select(*places, *by_calls, *_zeros("by_counter")).where(_retained(begins))
+
+
+def _retained(first_day: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether all calls of a window that begins with this day are in the ledger."""
+    return first_day >= bindparam("calls_since", type_=Text())
 
 
 def _calls_that_contradict_themselves() -> Select[Row]:
@@ -258,12 +276,12 @@ def _rollups_unlike_calls() -> Select[Row]:
         *(calls.c[name] for name in ROLLUP_KEY),
         *(by_calls[name].label(f"{name}_by_calls") for name in ROLLUP_FIGURES),
         *(literal(0).label(f"{name}_by_rollup") for name in ROLLUP_FIGURES),
-    ).where(calls.c.state.in_(["settled", "expired"]))
+    ).where(calls.c.state.in_(["settled", "expired"]), _retained(calls.c.day))
     said = select(
         *(usage_days.c[name] for name in ROLLUP_KEY),
         *(literal(0) for name in ROLLUP_FIGURES),
         *(usage_days.c[name] for name in ROLLUP_FIGURES),
-    )
+    ).where(_retained(usage_days.c.day))
     both = union_all(charged, said).subquery()
     key = [both.c[name] for name in ROLLUP_KEY]
     sums = {column.name: func.sum(column) for column in both.c if column.name not in ROLLUP_KEY}

@@ -62,6 +62,12 @@ def make_ahead(connection: Connection, now: datetime) -> list[Month]:
     return [month for month in missing(connection, now) if _make(connection, month)]
 
 
+def hold(connection: Connection) -> None:
+    """Keep every month from being dropped until this transaction ends; before its first query, which sees it all."""
+    if connection.dialect.name != "sqlite":
+        _do(connection, "LOCK TABLE calls, attempts IN ACCESS SHARE MODE")
+
+
 def drop(connection: Connection, month: Month) -> None:
     """Drop a month, in the caller's transaction. Both tables are locked against everybody until it ends."""
     _do(connection, "LOCK TABLE ONLY calls, ONLY attempts IN ACCESS EXCLUSIVE MODE")

@@ -1,0 +1,223 @@
+"""Retention: what of the ledger is old, and taking it away in steps that no admission waits for long.
+
+On PostgreSQL a month that is old as a whole is dropped. Everything else is deleted in short transactions: on SQLite,
+among the calls whose ids belong to no month, and in a month where a call is still held. A held call is never deleted.
+Whatever is taken away first, its days are written into `installation.calls_since` in the same transaction, so that the
+audit knows which windows have no calls to be compared with any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+from sqlalchemy import ColumnElement, Connection, Table, and_, case, delete, func, or_, select, text, update
+
+from chatapi.domain.retention import Month, beyond_ids
+from chatapi.errors import DatabaseUnavailable
+from chatapi.storage import installation as installations
+from chatapi.storage import partitions, postgresql
+from chatapi.storage.engine import Database
+from chatapi.storage.tables import installation, tenants
+
+DELETED_AT_ONCE = {"sqlite": 500, "postgresql": 5000}  # calls; on SQLite everybody else waits for a transaction
+LOCK_WAIT_MS = 100  # for all of the calls: who comes after waits behind us, so this is what an admission may lose
+NIL = "00000000-0000-0000-0000-000000000000"
+
+
+@dataclass(frozen=True, slots=True)
+class Old:
+    """What is old: calls of days before `first_day`.
+
+    Attributes:
+        months: the months that can be dropped as a whole, each with how many calls it has.
+        rows: where calls must be deleted one by one (the end of a pair of partitions' name; None: a plain table), each
+            with how many they are.
+        held: how many old calls are still held, and stay.
+    """
+
+    first_day: str
+    months: dict[Month, int] = field(default_factory=dict)
+    rows: dict[str | None, int] = field(default_factory=dict)
+    held: int = 0
+
+    @property
+    def calls(self) -> int:
+        """How many calls can go."""
+        return sum(self.months.values()) + sum(self.rows.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one transaction deleted: so many calls, the last of them with the id `last`."""
+
+    deleted: int
+    last: str
+
+
+def make_partitions(database: Database) -> list[Month]:
+    """Make the partitions of this month and those after it where they are missing. Returns the months that were made.
+
+    Nothing is done where another process is making them.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer, or a lock was not to be had; nothing was made then.
+    """
+    if database.is_sqlite:
+        return []
+    with database.read() as connection:
+        if not partitions.missing(connection, database.now(connection)):
+            return []
+    with database.write() as connection:
+        if not database.try_lock(connection, partitions.LOCK):
+            return []
+        _hurry(connection)
+        return partitions.make_ahead(connection, database.now(connection))
+
+
+def calls_since(connection: Connection) -> str:
+    """The first local day whose calls are all in the ledger; calls of earlier days may be gone. '' when none are."""
+    return connection.execute(select(installation.c.calls_since)).scalar() or ""
+
+
+def find_old(database: Database, first_day: str) -> Old:
+    """What is old, read on one snapshot without a lock; its cost is a pass over what is old.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    old = Old(first_day)
+    with database.snapshot() as connection:
+        partitions.hold(connection)
+        held = 0
+        for suffix, month in _parts(connection, first_day):
+            count = _count(connection, suffix, first_day)
+            if month is not None and count.all_old:
+                old.months[month] = count.calls
+                continue
+            if month is None or month.ended_long_before(first_day):
+                old.rows[suffix] = count.old
+                held += count.held
+    return Old(first_day, old.months, {suffix: calls for suffix, calls in old.rows.items() if calls}, held)
+
+
+def drop_month(database: Database, month: Month, first_day: str) -> int | None:
+    """Drop a month, all of whose calls are old. Returns how many it had; None when it is to stay, or gone already.
+
+    It is looked at again while nobody can write to it, which may take seconds and keeps nobody waiting who writes to
+    other months. Only then all calls are locked, for as long as the dropping takes.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer, or a lock was not to be had: try again.
+    """
+    with database.write() as connection, postgresql.patient(connection.connection.driver_connection):
+        if not database.try_lock(connection, partitions.LOCK):
+            raise DatabaseUnavailable
+        if month not in partitions.stored(connection):
+            return None
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        _hurry(connection)
+        connection.exec_driver_sql(f"LOCK TABLE calls_{month}, attempts_{month} IN SHARE MODE")
+        count = _count(connection, str(month), first_day)
+        if not count.all_old:
+            return None
+        _record(database, connection, count.newest_day)
+        partitions.drop(connection, month)
+        return count.calls
+
+
+def tenant_ids(database: Database) -> list[str]:
+    """All tenants, in order of their ids."""
+    with database.read() as connection:
+        return list(connection.execute(select(tenants.c.id).order_by(tenants.c.id)).scalars())
+
+
+def delete_batch(database: Database, suffix: str | None, tenant_id: str, first_day: str, after: str) -> Batch | None:
+    """Delete the next old calls of a tenant, in one short transaction.
+
+    Args:
+        database: the database.
+        suffix: in which pair of partitions; None for plain tables.
+        tenant_id: the tenant.
+        first_day: the first local day that is kept.
+        after: the id of the last call that was looked at; `NIL` to begin with.
+
+    Returns:
+        What was deleted; None when there was nothing more.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    calls, attempts = partitions.pair(suffix)
+    here = and_(calls.c.tenant_id == tenant_id, calls.c.id > after, _old(calls, first_day), calls.c.state != "held")
+    with database.write() as connection:
+        size = DELETED_AT_ONCE[connection.dialect.name]
+        found = select(calls.c.id, calls.c.day).where(here).order_by(calls.c.id).limit(size)
+        rows = connection.execute(found.with_for_update(skip_locked=True)).all()
+        if not rows:
+            return None
+        ids = [row.id for row in rows]
+        connection.execute(delete(attempts).where(attempts.c.tenant_id == tenant_id, attempts.c.call_id.in_(ids)))
+        connection.execute(delete(calls).where(calls.c.tenant_id == tenant_id, calls.c.id.in_(ids)))
+        _record(database, connection, max(row.day for row in rows))
+        return Batch(len(rows), ids[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class _Count:
+    """Of one table: its calls, how many of them are held or old, and the newest day of all."""
+
+    calls: int
+    held: int
+    old: int
+    kept: int
+    newest_day: str
+
+    @property
+    def all_old(self) -> bool:
+        """Whether every call in it can go."""
+        return not self.kept
+
+
+def _parts(connection: Connection, first_day: str) -> Iterator[tuple[str | None, Month | None]]:
+    """Where old calls may be: the end of the partition's name, and its month."""
+    if connection.dialect.name == "sqlite":
+        yield None, None
+        return
+    yield partitions.DEFAULT, None
+    for month in partitions.stored(connection):
+        if month.following.first_day <= first_day:
+            yield str(month), month
+
+
+def _count(connection: Connection, suffix: str | None, first_day: str) -> _Count:
+    calls, _ = partitions.pair(suffix)
+    held, old = calls.c.state == "held", _old(calls, first_day)
+
+    def number(of: ColumnElement[bool]) -> ColumnElement[int]:
+        return func.coalesce(func.sum(case((of, 1), else_=0)), 0)
+
+    kept = number(or_(held, calls.c.day >= first_day))
+    figures = (func.count(), number(and_(held, old)), number(and_(old, ~held)), kept, func.max(calls.c.day))
+    total, held_calls, old_calls, kept_calls, newest_day = connection.execute(select(*figures).select_from(calls)).one()
+    return _Count(total, held_calls, old_calls, kept_calls, newest_day or "")
+
+
+def _old(calls: Table, first_day: str) -> ColumnElement[bool]:
+    """The id's bound is for speed: a tenant's calls are in order of their ids, and the days follow it closely."""
+    return and_(calls.c.day < first_day, calls.c.id < str(beyond_ids(first_day)))
+
+
+def _record(database: Database, connection: Connection, newest_day: str) -> None:
+    """Write down that calls up to this local day are gone."""
+    since = (date.fromisoformat(newest_day) + timedelta(days=1)).isoformat() if newest_day else ""
+    if since <= calls_since(connection):
+        return
+    installations.find_or_create(connection, database.now(connection))  # locked, so that no other run is in between
+    later = or_(installation.c.calls_since.is_(None), installation.c.calls_since < since)
+    connection.execute(update(installation).where(later).values(calls_since=since))
+
+
+def _hurry(connection: Connection) -> None:
+    connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_WAIT_MS}ms'"))
