@@ -1,5 +1,5 @@
-"""Keeping: what a worker does beside serving. It renews its lease, pays what it owes the ledger, ends strays, and
-sweeps up after workers that died."""
+"""Keeping: what a worker does beside serving. It renews its lease, breaks off the calls of those who are no longer
+served, pays what it owes the ledger, ends strays, and sweeps up after workers that died."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 import structlog
 
 from chatapi.errors import ChatAPIError, DatabaseUnavailable
+from chatapi.logic.retention import PartitionMaker
 from chatapi.logic.runtime import Runtime
-from chatapi.storage import leases
+from chatapi.storage import leases, revocations
 
 log = structlog.get_logger()
 PING_S = 1.0
@@ -22,6 +23,7 @@ class Keeper:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._partitions = PartitionMaker(runtime)
         self._answering_since: float | None = None
         self._last_answer_at = 0.0
         self._stopping = threading.Event()
@@ -50,8 +52,9 @@ class Keeper:
         try:
             leases.renew(runtime.database, runtime.running.worker_id)
             self._answered()
-            for chore in (runtime.writer.repay, lambda: end_strays(runtime)):
-                _attempt(chore)
+            for chore in (stop_revoked, _repay, end_strays):
+                _attempt(lambda chore=chore: chore(runtime))  # type: ignore[misc]
+            _attempt(self._partitions.tick)
             expired = 0
             while self._may_sweep() and (batch := leases.sweep(runtime.database, runtime.ledger)):
                 expired += batch
@@ -97,6 +100,24 @@ def stop_overdue(runtime: Runtime) -> None:
     for call in runtime.running.all():
         if call.overdue:
             _attempt(lambda call=call: call.stop("deadline"))  # type: ignore[misc]
+
+
+def stop_revoked(runtime: Runtime) -> int:
+    """Break off the calls of those who are no longer served: revoked, disabled, or of such a tenant. Returns how many.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    running = runtime.running.all()
+    gone = revocations.revoked(runtime.database, (call.held.claims for call in running))
+    stopped = [call for call in running if call.held.claims in gone]
+    for call in stopped:
+        _attempt(lambda call=call: call.stop("revoked"))  # type: ignore[misc]
+    return len(stopped)
+
+
+def _repay(runtime: Runtime) -> int:
+    return runtime.writer.repay()
 
 
 def _attempt(chore: Callable[[], object]) -> None:
