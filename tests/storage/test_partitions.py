@@ -1,0 +1,161 @@
+"""On PostgreSQL a call is stored with the calls of its id's month; months are made ahead of time, and once."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import delete, insert, select, text
+from sqlalchemy.exc import IntegrityError
+
+from chatapi.domain.retention import Month, first_id
+from chatapi.errors import DatabaseUnavailable
+from chatapi.logic.keeping import Keeper
+from chatapi.storage import partitions, retention
+from chatapi.storage.tables import attempts, calls
+from tests.concurrency.model import utc
+from tests.concurrency.world import World
+from tests.support.history import answer, answered_at, held_at, history_of, id_at, places
+from tests.support.runtimes import HandClock, at_once, make_runtime
+
+NOW = utc("2031-05-17T12:00:00")
+MONTHS = [Month(2031, 5), Month(2031, 6), Month(2031, 7)]
+
+
+@pytest.fixture
+def world(postgres_url: str) -> Iterator[World]:
+    with history_of(postgres_url, NOW) as world:
+        yield world
+
+
+def stored(world: World) -> set[Month]:
+    with world.database.read() as connection:
+        return set(partitions.stored(connection))
+
+
+def test_a_migrated_database_has_this_month_and_the_next_two(world: World) -> None:
+    with world.database.read() as connection:
+        now = connection.execute(text("SELECT now()")).scalar_one()
+        assert not partitions.missing(connection, now)
+        assert len(partitions.stored(connection)) == 3
+
+
+def test_a_call_is_stored_with_its_month_and_what_has_none_is_stored_too(world: World) -> None:
+    assert retention.make_partitions(world.database) == MONTHS
+    for instant in ("2031-05-31T23:59:59", "2031-06-01T00:00:00", "2031-07-31T23:59:59", "2031-08-01T00:00:00"):
+        answered_at(world, "utc", utc(instant), partitions=False)
+    answered_at(world, "utc", NOW, call_id=str(uuid.uuid4()), partitions=False)  # no time-ordered id at all
+    assert places(world) == {"calls_2031_05": 1, "calls_2031_06": 1, "calls_2031_07": 1, "calls_default": 2}
+    with world.database.read() as connection:
+        of_attempts = text("SELECT replace(tableoid::regclass::text, 'attempts', 'calls') FROM attempts")
+        assert sorted(connection.execute(of_attempts).scalars()) == sorted(
+            connection.execute(text("SELECT tableoid::regclass::text FROM calls")).scalars()
+        )
+    assert world.audit() == []
+
+
+def test_months_are_made_once_however_many_ask_for_them(world: World) -> None:
+    made = at_once(6, lambda _: retention.make_partitions(world.database))
+    assert [months for months in made if months] == [MONTHS]
+    assert retention.make_partitions(world.database) == []
+    assert stored(world) >= set(MONTHS)
+
+
+def test_a_worker_makes_months_in_its_rounds(postgres_url: str) -> None:
+    clock = HandClock(NOW)
+    runtime = make_runtime(postgres_url, clock=clock)
+    keeper = Keeper(runtime)
+    keeper.tick()
+    with runtime.database.read() as connection:
+        assert set(partitions.stored(connection)) >= set(MONTHS)
+    runtime.database.close()
+
+
+def test_calls_that_came_before_their_month_was_made_are_moved_into_it(world: World) -> None:
+    answered_at(world, "utc", NOW, partitions=False)
+    held = held_at(world, "early", NOW - timedelta(days=1), partitions=False)
+    assert places(world) == {"calls_default": 2}
+    retention.make_partitions(world.database)
+    assert places(world) == {"calls_2031_05": 2}
+    answer(world, held, NOW)
+    assert world.audit() == []
+
+
+def test_where_they_are_many_the_month_begins_behind_them(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partitions, "MOST_MOVED", 2)
+    early = [held_at(world, "utc", NOW - timedelta(hours=hours), partitions=False) for hours in (3, 2, 1)]
+    assert retention.make_partitions(world.database) == MONTHS
+    assert retention.make_partitions(world.database) == []
+    answered_at(world, "utc", NOW, partitions=False)
+    answered_at(world, "utc", NOW - timedelta(hours=2, minutes=1), partitions=False)
+    for call in early:
+        answer(world, call, NOW)
+    assert places(world) == {"calls_2031_05": 1, "calls_default": 4}
+    assert world.audit() == []
+
+
+def test_a_month_that_is_full_without_a_partition_stays_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partitions, "MOST_MOVED", 0)
+    last = uuid.UUID(int=Month(2031, 6).first_id.int - 1)
+    answered_at(world, "utc", NOW, call_id=str(last), partitions=False)
+    assert retention.make_partitions(world.database) == MONTHS[1:]
+    answered_at(world, "utc", NOW, partitions=False)
+    assert places(world) == {"calls_default": 2}
+
+
+@pytest.mark.parametrize("instant", [NOW, NOW - timedelta(days=4000)], ids=["of a month", "of no month"])
+def test_attempts_belong_to_calls_wherever_they_are_stored(world: World, instant: datetime) -> None:
+    retention.make_partitions(world.database)
+    call = answered_at(world, "utc", instant, partitions=False)
+    with world.database.read() as connection:
+        row = dict(connection.execute(select(attempts)).mappings().one())
+    with pytest.raises(IntegrityError), world.database.write() as connection:
+        connection.execute(insert(attempts), row | {"call_id": id_at(instant)})
+    with pytest.raises(IntegrityError), world.database.write() as connection:
+        connection.execute(delete(calls).where(calls.c.id == call.call_id))
+
+
+def test_who_reads_all_calls_keeps_a_month_from_being_dropped_and_nobody_from_calling(world: World) -> None:
+    old = NOW - timedelta(days=500)
+    answered_at(world, "utc", old)
+    retention.make_partitions(world.database)
+    day = (NOW - timedelta(days=400)).date().isoformat()
+    with world.database.snapshot() as connection:
+        partitions.hold(connection)
+        with pytest.raises(DatabaseUnavailable):
+            retention.drop_month(world.database, Month.of(old), day)
+        answered_at(world, "utc", NOW)
+    assert retention.drop_month(world.database, Month.of(old), day) == 1
+    assert retention.drop_month(world.database, Month.of(old), day) is None
+    assert Month.of(old) not in stored(world)
+
+
+def test_a_call_of_a_clock_that_is_late_keeps_its_month(world: World) -> None:
+    """Its id is of an old month, its windows are open: it is not dropped, whatever its id says."""
+    old = NOW - timedelta(days=500)
+    answered_at(world, "utc", old)
+    retention.make_partitions(world.database)
+    answered_at(world, "utc", NOW, call_id=id_at(old))
+    day = (NOW - timedelta(days=400)).date().isoformat()
+    assert Month.of(old) not in retention.find_old(world.database, day).months
+    assert retention.drop_month(world.database, Month.of(old), day) is None
+    assert retention.find_old(world.database, day).rows == {str(Month.of(old)): 1}
+    assert sum(places(world).values()) == 2
+
+
+def test_a_month_is_kept_while_one_of_its_calls_is_young_somewhere(world: World) -> None:
+    """The last hours of a month in UTC are of the next month where it is early."""
+    for name in ("utc", "early"):
+        answered_at(world, name, utc("2029-09-30T23:00:00"))
+    assert Month(2029, 9) not in retention.find_old(world.database, "2029-10-01").months
+    assert retention.drop_month(world.database, Month(2029, 9), "2029-10-01") is None
+    assert retention.find_old(world.database, "2029-10-02").months[Month(2029, 9)] == 2
+    assert retention.drop_month(world.database, Month(2029, 9), "2029-10-02") == 2
+
+
+def test_the_first_id_of_a_month_is_its_first_millisecond() -> None:
+    month = Month(2031, 6)
+    assert month.first_id == first_id(utc("2031-06-01T00:00:00"))
+    assert id_at(utc("2031-05-31T23:59:59.999")) < str(month.first_id) < id_at(utc("2031-06-01T00:00:00"))
