@@ -42,13 +42,19 @@ class Worker(GeventWorker):  # type: ignore[misc]
             req.body.reader = Chunks(req.body.reader)
         sock.begin_body()
         try:
-            super().handle_request(listener_name, req, sock, addr)
+            self._serve(listener_name, req, sock, addr)
         except StopIteration:
             sock.finish_body(req.body)
             raise
         if not sock.finish_body(req.body) or not self.alive:
             raise StopIteration  # gunicorn's own way to say: close this connection
         self._idle.add(sock.socket)
+
+    def _serve(self, listener_name: Any, req: Any, sock: Connection, addr: Any) -> None:
+        try:
+            super().handle_request(listener_name, req, sock, addr)
+        finally:
+            sock.unwatch()
 
     def handle_error(self, req: Any, client: Connection, addr: Any, exc: BaseException) -> None:
         """Refuse what is no HTTP, or say that serving it failed. gunicorn would log and echo what the client sent."""

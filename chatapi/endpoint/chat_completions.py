@@ -9,7 +9,7 @@ from flask import Response
 
 from chatapi.domain import chat_request
 from chatapi.endpoint.bodies import json_object
-from chatapi.endpoint.context import note_call, runtime
+from chatapi.endpoint.context import client, note_call, runtime
 from chatapi.endpoint.dialects import json_response, openai_error
 from chatapi.endpoint.policy import Auth, PolicedBlueprint, claims
 from chatapi.endpoint.rate_limits import add_rate_limits
@@ -27,7 +27,7 @@ blueprint = PolicedBlueprint("chat_completions", __name__, Auth.BEARER)
 def create() -> Response:
     """Create a chat completion: every parameter goes through, also those that nobody here knows."""
     request = chat_request.parse(json_object())
-    ask = calls.Ask(claims(), ENDPOINT, request)
+    ask = calls.Ask(claims(), ENDPOINT, request, client())
     if request.stream:
         stream = calls.open_stream(runtime(), ask)
         note_call(stream)

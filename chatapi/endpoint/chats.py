@@ -11,7 +11,7 @@ from flask import Response
 from chatapi.domain import chat_request
 from chatapi.domain.chat_request import ChatRequest
 from chatapi.endpoint.bodies import json_object
-from chatapi.endpoint.context import note_call, runtime
+from chatapi.endpoint.context import client, note_call, runtime
 from chatapi.endpoint.policy import Auth, PolicedBlueprint, claims
 from chatapi.endpoint.streaming import stream_response
 from chatapi.errors import UpstreamError
@@ -28,7 +28,7 @@ def chat() -> Response:
     """Stream the reply. What fails before its first piece has a status; after it, the body is broken off."""
     asked = chat_request.parse({"model": runtime().settings.model, "messages": json_object().get("messages")})
     request = chat_request.parse(_upstream_body(asked)).in_words_of_its_model()
-    stream = calls.open_stream(runtime(), calls.Ask(claims(), "/chat", request))
+    stream = calls.open_stream(runtime(), calls.Ask(claims(), "/chat", request, client()))
     note_call(stream)
     pieces = (text.encode() for text in stream.texts())
     try:

@@ -1,9 +1,11 @@
-"""A client's connection as gunicorn's worker reads it: one that does not wait for ever, and parts politely."""
+"""A client's connection as gunicorn's worker has it: one that does not wait for ever, tells when its client leaves, and
+parts politely."""
 
 from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -23,6 +25,10 @@ class Connection:
 
     Waiting for a request to begin is bounded elsewhere, by gunicorn's `keepalive`. Everything but reading goes straight
     to the socket.
+
+    While a request is being served, its client can be watched (gevent only): the hub looks at the socket when there is
+    something to read, be it the end. A client that only stopped sending (shutdown(SHUT_WR)) looks the same as one that
+    left. Once more is sent, such as a pipelined request, the end behind it cannot be seen, and nobody looks any longer.
     """
 
     def __init__(self, client: Any) -> None:
@@ -33,6 +39,10 @@ class Connection:
         """The first bytes of the request whose headers are being read, as far as they came at once."""
         self.unread = False
         """Whether the client may still be sending what nobody will read."""
+        self.gone = False
+        """Whether the client was seen to leave."""
+        self._watcher: Any = None  # gevent's, made for the first request that is watched
+        self._act: Callable[[], None] | None = None
         self._due: float | None = None  # by the monotonic clock; None until a request has begun
         self._rate = 0.0  # seconds that each byte adds
 
@@ -60,6 +70,46 @@ class Connection:
         self._due += len(received) * self._rate
         return bytes(received)
 
+    def watch(self) -> None:
+        """Look out for the client's end from now on. Its request must have been read to its end."""
+        if self._watcher is None:
+            from gevent import get_hub
+
+            self._watcher = get_hub().loop.io(self.socket.fileno(), 1)  # 1: readable
+        self._watcher.start(self._look)
+
+    def on_leave(self, act: Callable[[], None]) -> None:
+        """Have `act` called once, in a greenlet of its own, when the client leaves; at once if it has."""
+        self._act = act
+        if self.gone:
+            self._leave()
+
+    def unwatch(self) -> None:
+        """The request has been served."""
+        self._act = None
+        if self._watcher is not None:
+            self._watcher.stop()
+
+    def _look(self) -> None:
+        """Called in the hub, where nothing may block."""
+        try:
+            received = self.socket._sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return
+        except OSError:
+            received = b""
+        self._watcher.stop()
+        if not received:
+            self.gone = True
+            self._leave()
+
+    def _leave(self) -> None:
+        from gevent import spawn
+
+        act, self._act = self._act, None
+        if act is not None:
+            spawn(act)
+
     def begin_body(self) -> None:
         """The headers are there; from now on the body is read."""
         self.beginning = b""
@@ -83,6 +133,8 @@ class Connection:
 
     def close(self) -> None:
         """Hang up. A client that is still sending is let finish for a moment: else it might never see the reply."""
+        if self._watcher is not None:
+            self._watcher.close()
         if self.unread:
             with suppress(OSError):
                 self._part()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import cast
 
-from flask import Flask, current_app, g
+from flask import Flask, current_app, g, request
 
 from chatapi.domain.usage import Usage
+from chatapi.endpoint.connections import Connection
 from chatapi.logic.calls import Answer
 from chatapi.logic.runtime import Runtime
 from chatapi.logic.streams import MeteredStream
@@ -22,6 +23,18 @@ def attach(app: Flask, runtime: Runtime) -> None:
 def runtime() -> Runtime:
     """The runtime of the current app."""
     return cast(Runtime, current_app.extensions[KEY])
+
+
+def client() -> Connection | None:
+    """Who waits for this request's answer, watched from now on; None where the server cannot watch (not gunicorn).
+
+    Ask for it when the request's body has been read.
+    """
+    connection = request.environ.get("gunicorn.socket")
+    if not isinstance(connection, Connection):
+        return None
+    connection.watch()
+    return connection
 
 
 def note_call(served: Answer | MeteredStream) -> None:

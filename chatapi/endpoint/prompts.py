@@ -6,7 +6,7 @@ from flask import Response
 
 from chatapi.domain import chat_request
 from chatapi.endpoint.bodies import json_object
-from chatapi.endpoint.context import note_call, runtime
+from chatapi.endpoint.context import client, note_call, runtime
 from chatapi.endpoint.dialects import json_response
 from chatapi.endpoint.policy import Auth, PolicedBlueprint, claims
 from chatapi.errors import InvalidRequest
@@ -29,6 +29,6 @@ def answer() -> Response:
             "Invalid type for 'temperature': expected a number.", param="temperature", code="invalid_type"
         )
     request = chat_request.parse(body).in_words_of_its_model()
-    found = calls.run(runtime(), calls.Ask(claims(), "/chatgpt_prompt", request))
+    found = calls.run(runtime(), calls.Ask(claims(), "/chatgpt_prompt", request, client()))
     note_call(found)
     return json_response(f"Answer: {found.text}")

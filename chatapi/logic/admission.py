@@ -13,8 +13,8 @@ from chatapi.domain.calls import Admission, Decision, Grant, Refusal
 from chatapi.domain.chat_request import ChatRequest
 from chatapi.domain.limits import Denial, Metric
 from chatapi.domain.principals import Claims
-from chatapi.errors import QuotaDenied, Unavailable, UnknownAccessToken
-from chatapi.logic.running import RunningCall
+from chatapi.errors import InvalidRequest, QuotaDenied, Unavailable, UnknownAccessToken
+from chatapi.logic.running import Client, RunningCall
 from chatapi.logic.runtime import Runtime
 from chatapi.storage import leases
 from chatapi.storage.ledger import new_id
@@ -24,11 +24,13 @@ from chatapi.upstream.upstreams import Upstream
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A call as an endpoint understands it: who asks, through which endpoint, for what."""
+    """A call as an endpoint understands it: who asks, through which endpoint, for what; and who waits for the answer,
+    where the server can tell."""
 
     claims: Claims
     endpoint: str
     request: ChatRequest
+    client: Client | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ def admit(runtime: Runtime, ask: Ask) -> Admitted:
         runtime.running.leave(admission.call_id)
         raise
     call = RunningCall(grant.call, runtime.writer, runtime.running, admission.deadline_s)
+    if ask.client is not None:
+        call.watch(ask.client)
     cap = grant.call.completion_granted // ask.request.choices if grant.bounded else None
     return Admitted(ask, grant, call, upstream, ask.request.upstream_body(model, cap))
 
@@ -78,6 +82,8 @@ def _granted(runtime: Runtime, ask: Ask, admission: Admission) -> Grant:
 
     def submit() -> Decision:
         nonlocal asking
+        if ask.client is not None and ask.client.gone:
+            raise InvalidRequest("The client left before its call was admitted", status=499)
         decision = _submit(runtime, asking)
         if not asking.need.loose or not _bytes_in_the_way(decision):
             return decision

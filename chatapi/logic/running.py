@@ -5,12 +5,25 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from chatapi.domain.calls import AttemptState, CallState, Charge, HeldCall, Settlement
 from chatapi.errors import Unavailable
 from chatapi.storage.writer import LedgerWriter
 
 LONGEST_UPSTREAM_ID = 200
+CLIENT_GONE = "client_gone"
+
+
+class Client(Protocol):
+    """Who waits for an answer, where the server can see it leave."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has left."""
+
+    def on_leave(self, act: Callable[[], None]) -> None:
+        """Have `act` called once, in a thread or greenlet of its own, when the client leaves; at once if it has."""
 
 
 class RunningCalls:
@@ -81,6 +94,15 @@ class RunningCall:
         self._cancel = cancel
         if self.stop_reason is not None:
             cancel()
+
+    def watch(self, client: Client) -> None:
+        """Break it off when the client leaves: nobody would hear the rest, and somebody would pay for it."""
+        client.on_leave(lambda: self.stop(CLIENT_GONE))
+
+    @property
+    def left_as_answered(self) -> bool:
+        """Whether a stream that is cut now is an answered call: unless this gateway cut it, its client had enough."""
+        return self.stop_reason in (None, CLIENT_GONE)
 
     def stop(self, reason: str) -> None:
         """Break off the wait for the upstream; the request then ends the call. `reason` is one word for the ledger."""

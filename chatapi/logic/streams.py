@@ -12,6 +12,7 @@ from chatapi.domain.usage import Usage
 from chatapi.errors import UpstreamBroken, UpstreamError
 from chatapi.logic.admission import Admitted
 from chatapi.logic.counting import counted
+from chatapi.logic.running import CLIENT_GONE
 from chatapi.upstream.sse import Event
 from chatapi.upstream.stream import UpstreamStream
 
@@ -70,7 +71,7 @@ class MeteredStream:
         A client that leaves was answered as far as it wished; one that this gateway cuts off was not.
         """
         reason = self._admitted.call.stop_reason
-        self._settle(reason or "client_gone", answered=reason is None)
+        self._settle(reason or "client_gone", answered=self._admitted.call.left_as_answered)
 
     def _learn(self, usage: Usage | None) -> None:
         """Keep the largest report: some servers report as they go, and some each choice by itself."""
@@ -79,7 +80,7 @@ class MeteredStream:
 
     def _broken(self, error: UpstreamError) -> UpstreamError:
         reason = self._admitted.call.stop_reason
-        self._settle(reason or "upstream_error", answered=False)
+        self._settle(reason or "upstream_error", answered=reason == CLIENT_GONE)
         return UpstreamBroken(f"the gateway ended it ({reason})", may_have_run=True) if reason else error
 
     def _settle(self, ended: str, *, answered: bool) -> None:
