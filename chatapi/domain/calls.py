@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-from chatapi.domain.limits import Amount, CounterKey, Denial, Need, Scope, Standing
+from chatapi.domain.limits import Amount, Denial, Need, Standing
 from chatapi.domain.principals import Claims
 from chatapi.domain.usage import Usage, UsageSource
-from chatapi.domain.windows import Window, window_key
+from chatapi.domain.windows import Moment
 
 
 class CallState(StrEnum):
@@ -66,15 +66,23 @@ class HeldCall:
         """What is set aside while the call is in flight."""
         return Amount(1, self.prompt_bound + self.completion_granted, self.cost_bound)
 
-
-def counters_of(claims: Claims, day: str) -> tuple[CounterKey, ...]:
-    """The counters that a call of the local date `day` enters, in the order in which they are locked."""
-    scopes = ((Scope.ACCESS_TOKEN, claims.jti), (Scope.USER, claims.user_id), (Scope.TENANT, claims.tenant_id))
-    return tuple(
-        CounterKey(scope, scope_id, window, window_key(window, day))
-        for scope, scope_id in scopes
-        for window in (Window.DAY, Window.MONTH)
-    )
+    @classmethod
+    def of(cls, admission: Admission, moment: Moment, completion_granted: int) -> HeldCall:
+        """The call that an admission asks for, with as much completion as it is granted."""
+        return cls(
+            admission.call_id,
+            admission.claims,
+            admission.worker_id,
+            admission.endpoint,
+            admission.model,
+            admission.upstream,
+            moment.day,
+            admission.need.prompt_bound,
+            completion_granted,
+            0,
+            moment.now,
+            moment.now + timedelta(seconds=admission.deadline_s),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,3 +153,6 @@ class Abandonment:
     """An admission whose commit is in doubt: written again under its id, then released; never merely looked up."""
 
     admission: Admission
+
+
+Item = Admission | Settlement | Abandonment

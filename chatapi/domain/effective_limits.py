@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from chatapi.domain.counters import Named
 from chatapi.domain.limits import Limit, Metric, Scope
-from chatapi.domain.windows import Window
+from chatapi.domain.windows import KEPT, Window
 
 Defaults = Mapping[tuple[Metric, Window], int]
 
@@ -68,6 +69,7 @@ class LimitRow:
     metric: Metric
     window: Window
     value: int | None
+    model: str = ""  # '' is any
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,34 +81,44 @@ class EffectiveLimit:
     window: Window
     value: int | None
     source: LimitSource
+    model: str = ""
 
 
 def explain_limits(rows: Iterable[LimitRow], defaults: Defaults) -> tuple[EffectiveLimit, ...]:
     """The limits that concern one user, each with its source.
 
-    Per metric and window, the user's is its own row, else its tenant's `each_user`, else the default. Limits of the
-    tenant and of the access token are rows of their own and inherit nothing.
+    Per metric, window and model, the user's is its own row, else its tenant's `each_user`, else the default. Limits
+    of the tenant and of the access token are rows of their own and inherit nothing.
 
     Args:
         rows: the rows of this user, of its tenant (`tenant`, `each_user`) and of its access token; nobody else's.
         defaults: the installation's limits for every user; what is absent is unlimited.
     """
-    found: dict[tuple[Scope, Metric, Window], tuple[int | None, LimitSource]] = {
-        (Scope.USER, *place): (value, LimitSource.DEFAULT) for place, value in defaults.items()
+    found: dict[tuple[Scope, Metric, Window, str], tuple[int | None, LimitSource]] = {
+        (Scope.USER, *place, ""): (value, LimitSource.DEFAULT) for place, value in defaults.items()
     }
     own_last = sorted(rows, key=lambda row: row.scope != LimitScope.EACH_USER)
     for row in own_last:
         inherited = row.scope == LimitScope.EACH_USER
         scope = Scope.USER if inherited else Scope(row.scope)
         source = LimitSource.EACH_USER if inherited else LimitSource.OWN
-        found[scope, row.metric, row.window] = (row.value, source)
-    return tuple(EffectiveLimit(*place, value, source) for place, (value, source) in found.items())
+        found[scope, row.metric, row.window, row.model] = (row.value, source)
+    return tuple(
+        EffectiveLimit(scope, metric, window, value, source, model)
+        for (scope, metric, window, model), (value, source) in found.items()
+    )
 
 
 def effective_limits(rows: Iterable[LimitRow], defaults: Defaults) -> tuple[Limit, ...]:
     """The limits that an admission must keep: `explain_limits` without what is unlimited."""
     return tuple(
-        Limit(limit.scope, limit.metric, limit.window, limit.value)
+        Limit(limit.scope, limit.metric, limit.window, limit.value, limit.model)
         for limit in explain_limits(rows, defaults)
         if limit.value is not None
     )
+
+
+def named_by(rows: Iterable[LimitRow]) -> tuple[Named, ...]:
+    """The counters that are kept only because one of these limits names them, also one that says "unlimited"."""
+    scopes = {(Scope.USER if row.scope == LimitScope.EACH_USER else Scope(row.scope), row) for row in rows}
+    return tuple({Named(scope, row.window, row.model) for scope, row in scopes if row.window not in KEPT or row.model})

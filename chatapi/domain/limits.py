@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from chatapi.domain.windows import Window, seconds_until
 
@@ -30,18 +31,7 @@ class Metric(StrEnum):
     COST = "cost"
 
 
-@dataclass(frozen=True, slots=True)
-class CounterKey:
-    """A counter: a scope's use in one window. Its tenant is the call's."""
-
-    scope: Scope
-    scope_id: str
-    window: Window
-    window_key: str
-
-
-@dataclass(frozen=True, slots=True)
-class Amount:
+class Amount(NamedTuple):
     """An amount of each metric: requests, tokens, nano-dollars."""
 
     requests: int = 0
@@ -50,31 +40,32 @@ class Amount:
 
     def of(self, metric: Metric) -> int:
         """The amount of one metric."""
-        return {Metric.REQUESTS: self.requests, Metric.TOKENS: self.tokens, Metric.COST: self.cost}[metric]
+        return self[METRICS[metric]]
+
+    def plus(self, other: Amount) -> Amount:
+        """The sum of both."""
+        return Amount(self[0] + other[0], self[1] + other[1], self[2] + other[2])
 
     def __sub__(self, other: Amount) -> Amount:
-        return Amount(self.requests - other.requests, self.tokens - other.tokens, self.cost - other.cost)
+        return Amount(self[0] - other[0], self[1] - other[1], self[2] - other[2])
 
     def __neg__(self) -> Amount:
-        return Amount() - self
+        return Amount(-self[0], -self[1], -self[2])
 
 
-@dataclass(frozen=True, slots=True)
-class Counter:
-    """What a scope has used and what calls in flight hold, in one window."""
-
-    used: Amount = Amount()
-    held: Amount = Amount()
+METRICS = {metric: position for position, metric in enumerate(Metric)}
+NOTHING = Amount()
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most `value` of a metric in each window, for one scope."""
+    """At most `value` of a metric in each window, for one scope, and for one model or any ('')."""
 
     scope: Scope
     metric: Metric
     window: Window
     value: int
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +80,8 @@ class Standing:
 
     def after(self, used: Amount, held: Amount) -> Standing:
         """The standing once these amounts have been added."""
-        metric = self.limit.metric
-        return replace(self, used=self.used + used.of(metric), held=self.held + held.of(metric))
+        at = METRICS[self.limit.metric]
+        return Standing(self.limit, self.used + used[at], self.held + held[at], self.resets_at, self.measured_at)
 
     @property
     def resets_after_s(self) -> int:
@@ -157,6 +148,11 @@ class Need:
     completion_least: int
     choices: int = 1
     loose: bool = False
+
+    @property
+    def most(self) -> Amount:
+        """The hold if everything is granted."""
+        return Amount(1, self.prompt_bound + self.completion_wanted, 0)
 
 
 @dataclass(frozen=True, slots=True)

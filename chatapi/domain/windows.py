@@ -6,14 +6,20 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 
 class Window(StrEnum):
     """Over what a limit is counted. A new window is a new counter: nothing is ever reset."""
 
+    AT_ONCE = "at_once"  # no window at all: what calls in flight hold
+    MINUTE = "minute"
     DAY = "day"
     MONTH = "month"
+
+
+KEPT = (Window.DAY, Window.MONTH)  # what is counted whether it is limited or not
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +56,27 @@ def local_day(now: datetime, zone: ZoneInfo) -> str:
 
 
 def window_key(window: Window, day: str) -> str:
-    """The key of the window that holds the local date `day`: the date itself, or its month as YYYY-MM."""
+    """The key of the day's or month's window that holds the local date `day`: the date itself, or YYYY-MM."""
     return day if window is Window.DAY else day[:7]
 
 
-def window_end(window: Window, day: str, zone: ZoneInfo) -> datetime:
-    """The instant (UTC) at which the window that holds the local date `day` ends.
+def minute_key(instant: datetime) -> str:
+    """The key of a minute's window, in UTC: local minutes come twice when clocks are put back."""
+    return f"{instant.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
+
+
+def window_end(window: Window, moment: Moment) -> datetime:
+    """The instant (UTC) at which the window that holds this moment ends; what is held at once may end at any time."""
+    if window is Window.AT_ONCE:
+        return moment.now
+    if window is Window.MINUTE:
+        return moment.now.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    return local_end(window, moment.day, moment.zone)
+
+
+@lru_cache(maxsize=1024)
+def local_end(window: Window, day: str, zone: ZoneInfo) -> datetime:
+    """The instant (UTC) at which the day's or month's window that holds a local date ends.
 
     A day ends at the next local midnight, so it has 23 or 25 hours where the clocks change. Where midnight does not
     exist, `zoneinfo` reads it with the offset before the gap, which is the instant of the change itself.

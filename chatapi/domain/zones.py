@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from chatapi.domain.windows import Window, Zone, local_day, window_end
+from chatapi.domain.windows import Window, Zone, local_day, local_end
 
 
 def zone_problem(name: str) -> str | None:
@@ -31,5 +31,5 @@ def changed_zone(zone: Zone, name: str, now: datetime, *, is_counted: bool) -> Z
     if name == current.key or not is_counted:
         return Zone(name)
     day = local_day(now, current)
-    ends = [window_end(Window.MONTH, day, each) for each in (current, ZoneInfo(name))]
+    ends = [local_end(Window.MONTH, day, each) for each in (current, ZoneInfo(name))]
     return Zone(current.key, name, max(ends))

@@ -30,7 +30,7 @@ from sqlalchemy import (
 )
 
 from chatapi.domain.limits import Metric, Scope
-from chatapi.domain.windows import Window
+from chatapi.domain.windows import KEPT, Window
 from chatapi.storage import partitions
 from chatapi.storage.audit_limits import broken_limits, open_windows, open_zones
 from chatapi.storage.counters import COLUMNS
@@ -81,7 +81,7 @@ def audit(ledger: Ledger, renew_s: float) -> list[Finding]:
 def _checks(connection: Connection, ledger: Ledger, renew_s: float) -> Iterator[Check]:
     now, retained = ledger.database.now(connection), {"calls_since": calls_since(connection)}
     zones = open_zones(connection, now)
-    for place in product(Scope, (Metric.REQUESTS, Metric.TOKENS), Window) if zones else ():
+    for place in product(Scope, (Metric.REQUESTS, Metric.TOKENS), KEPT) if zones else ():
         scope, metric, window = place
         rule = f"{metric} of a {scope} and {window} stay within the limit, but for what calls used beyond their holds"
         yield "I1", rule, _first(broken_limits, zones, place), open_windows(zones, place, ledger.defaults, now)
@@ -114,12 +114,16 @@ def _shown(row: Row) -> Row:
 def _counters_unlike_calls() -> Select[Row]:
     """Adds up what calls say and takes away what counters say: whatever is left over is wrong, on either side."""
     days = _calls_by_day()
-    expected = [_expected(days, scope, window) for scope in Scope for window in Window]
+    expected = [_expected(days, scope, window) for scope in Scope for window in KEPT]
     said = select(*(counters.c[name] for name in KEY), *_zeros("by_calls"), *(counters.c[name] for name in COLUMNS))
     said = said.where(
         or_(
-            and_(counters.c.window == Window.DAY.value, _retained(counters.c.window_key)),
-            and_(counters.c.window == Window.MONTH.value, _retained(counters.c.window_key + "-01")),
+            and_(counters.c.window == Window.DAY.value, counters.c.model == "", _retained(counters.c.window_key)),
+            and_(
+                counters.c.window == Window.MONTH.value,
+                counters.c.model == "",
+                _retained(counters.c.window_key + "-01"),
+            ),
         )
     )
     both = union_all(*expected, said).subquery()
@@ -240,7 +244,8 @@ def _tenants_unlike_users() -> Select[Row]:
         total(scope, name).label(f"{name}_by_{scope}") for name in COLUMNS for scope in (Scope.TENANT, Scope.USER)
     ]
     unlike = or_(*(total(Scope.TENANT, name) != total(Scope.USER, name) for name in COLUMNS))
-    return select(*place, *figures).group_by(*place).having(unlike)
+    always = and_(counters.c.window.in_([window.value for window in KEPT]), counters.c.model == "")
+    return select(*place, *figures).where(always).group_by(*place).having(unlike)
 
 
 def _sweep_times(ledger: Ledger, renew_s: float, now: datetime) -> Row:

@@ -73,7 +73,8 @@ def broken_limits(zones: tuple[str, ...], place: Place) -> Select[Row]:
             literal(metric.value).label("metric"), value.label("limit"), used.label("used"), held.label("held")
         )
         .select_from(source)
-        .where(counters.c.scope == scope.value, counters.c.window == window.value, used + held > value)
+        .where(counters.c.scope == scope.value, counters.c.window == window.value, counters.c.model == "")
+        .where(used + held > value)
         .where(or_(changed_at.is_(None), changed_at <= opened.c.opened_at))
         .where(used + held > value + _overshoot(scope, metric, window))
     )
@@ -87,6 +88,7 @@ def _limit_row(row: FromClause, scope: str, scope_id: ColumnElement[str], place:
         row.c.scope_id == scope_id,
         row.c.metric == metric.value,
         row.c.window == window.value,
+        row.c.model == "",
     )
 
 

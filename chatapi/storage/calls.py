@@ -1,49 +1,86 @@
-"""Rows of calls and their attempts, and the compare-and-set by which a call changes its state."""
+"""Rows of calls and their attempts, and the compare-and-set by which a call changes its state. Many rows at a time."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, select, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Connection,
+    Executable,
+    FromClause,
+    RowMapping,
+    Text,
+    cast,
+    func,
+    literal_column,
+    select,
+    text,
+    update,
+)
 
-from chatapi.domain.calls import AttemptState, CallState, Charge, HeldCall, Settlement
+from chatapi.domain.calls import CallState, Charge, HeldCall
 from chatapi.domain.principals import Claims
-from chatapi.storage.counters import insert_for
-from chatapi.storage.tables import Row, attempts, calls
+from chatapi.storage.given import Kind, Statement, Types, stamp
+from chatapi.storage.tables import ID, Row, UtcDateTime, attempts, calls
+
+Place = tuple[str, str]  # a tenant's id and the call's
+
+PLACE: Types = {"tenant_id": ID, "id": ID}
+ADMITTED: Types = {
+    **PLACE,
+    **dict.fromkeys(("user_id", "jti", "worker_id"), ID),
+    **dict.fromkeys(("state", "endpoint", "model", "upstream", "day"), Text()),
+    **dict.fromkeys(("prompt_bound", "completion_granted", "cost_bound"), BigInteger()),
+    **dict.fromkeys(("admitted_at", "deadline_at"), UtcDateTime()),
+}
+ENDED: Types = {
+    "state": Text(),
+    "expired_at": UtcDateTime(),
+    "ended_at": UtcDateTime(),
+    "ended": Text(),
+    "answered": Boolean(),
+    "usage_source": Text(),
+    **dict.fromkeys(("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "cost"), BigInteger()),
+}
+ATTEMPT: Types = {"attempt": Text(), "upstream_id": Text()}
 
 
-def insert(connection: Connection, call: HeldCall, state: CallState, attempt: AttemptState, **more: Any) -> bool:
-    """Write a call with its first attempt; `more` are further columns of it. False when its row is already there."""
-    row = _call_row(call, state) | more
-    statement = insert_for(connection)(calls).values(row).on_conflict_do_nothing().returning(calls.c.id)
-    if connection.execute(statement).first() is None:
-        return False
-    connection.execute(attempts.insert(), _attempt_row(call, attempt) | {"ended_at": more.get("ended_at")})
-    return True
+def place_of(call: HeldCall) -> Place:
+    """Where the call's row is."""
+    return call.claims.tenant_id, call.call_id
 
 
-def change(
-    connection: Connection, call: HeldCall, before: CallState, after: CallState, charge: Charge, **more: Any
-) -> bool:
-    """Move a call from one state to another with its charge, if it is in the first. Returns whether it was."""
-    here = (calls.c.tenant_id == call.claims.tenant_id, calls.c.id == call.call_id, calls.c.state == before.value)
-    return (
-        connection.execute(update(calls).where(*here).values(state=after.value, **charge_row(charge), **more)).rowcount
-        == 1
+def insert_held(connection: Connection, admitted: Sequence[HeldCall]) -> None:
+    """Write calls as held, each with its first attempt as sent.
+
+    Raises:
+        IntegrityError: a call is there already.
+    """
+    _INSERT_HELD.run(
+        connection, [call_row(connection, call, CallState.HELD) | {"attempt": "sent"} for call in admitted]
     )
 
 
-def end_attempt(connection: Connection, settlement: Settlement, now: datetime) -> None:
-    """Write what became of the attempt at the upstream."""
-    call = settlement.call
-    connection.execute(
-        update(attempts)
-        .where(
-            attempts.c.tenant_id == call.claims.tenant_id, attempts.c.call_id == call.call_id, attempts.c.number == 1
-        )
-        .values(state=settlement.attempt.value, ended_at=now, upstream_id=settlement.upstream_id)
-    )
+def insert_ended(connection: Connection, rows: Sequence[Row]) -> set[Place]:
+    """Write calls that have ended already, with their attempts. Returns those that were not there."""
+    written = {(row[0], row[1]) for row in _INSERT_ENDED.run(connection, sorted(rows, key=_place))}
+    _INSERT_ATTEMPTS.run(connection, [row for row in rows if (row["tenant_id"], row["id"]) in written])
+    return written
+
+
+def lock(connection: Connection, places: Iterable[Place]) -> dict[Place, CallState]:
+    """Lock calls, in order of their keys, and say which state each is in. Those without a row are absent."""
+    rows = [{"tenant_id": tenant_id, "id": id_} for tenant_id, id_ in sorted(places)]
+    return {(row[0], row[1]): CallState(row[2]) for row in _LOCK.run(connection, rows)}
+
+
+def move(connection: Connection, rows: Sequence[Row]) -> None:
+    """Move locked calls out of the state `before`, with their charges and what became of their attempts."""
+    _MOVE.run(connection, rows)
 
 
 def find(connection: Connection, tenant_id: str, call_id: str) -> HeldCall:
@@ -60,18 +97,44 @@ def held_call(row: RowMapping) -> HeldCall:
     return HeldCall(call_id=str(row["id"]), claims=claims, **fields)
 
 
-def _call_row(call: HeldCall, state: CallState) -> Row:
-    row: Row = {
-        name: getattr(call, name) for name in HeldCall.__dataclass_fields__ if name not in {"call_id", "claims"}
+def call_row(connection: Connection, call: HeldCall, state: CallState) -> Row:
+    """The columns that an admission writes."""
+    claims = call.claims
+    return {
+        "tenant_id": claims.tenant_id,
+        "id": call.call_id,
+        "user_id": claims.user_id,
+        "jti": claims.jti,
+        "worker_id": call.worker_id,
+        "state": state.value,
+        "endpoint": call.endpoint,
+        "model": call.model,
+        "upstream": call.upstream,
+        "day": call.day,
+        "prompt_bound": call.prompt_bound,
+        "completion_granted": call.completion_granted,
+        "cost_bound": call.cost_bound,
+        "admitted_at": stamp(connection, call.admitted_at),
+        "deadline_at": stamp(connection, call.deadline_at),
     }
-    claims = {"tenant_id": call.claims.tenant_id, "user_id": call.claims.user_id, "jti": call.claims.jti}
-    return row | claims | {"id": call.call_id, "state": state.value}
 
 
-def charge_row(charge: Charge) -> Row:
-    """The columns of a call that say what it was charged."""
+def end_row(
+    connection: Connection,
+    state: CallState,
+    charge: Charge,
+    ended: str,
+    *,
+    ended_at: datetime | None,
+    expired_at: datetime | None,
+) -> Row:
+    """The columns that say how a call ended and what it was charged. An absent instant stays what it was."""
     usage = charge.usage
     return {
+        "state": state.value,
+        "expired_at": expired_at and stamp(connection, expired_at),
+        "ended_at": ended_at and stamp(connection, ended_at),
+        "ended": ended,
         "answered": charge.answered,
         "usage_source": usage.source.value,
         "prompt_tokens": usage.prompt_tokens,
@@ -82,13 +145,61 @@ def charge_row(charge: Charge) -> Row:
     }
 
 
-def _attempt_row(call: HeldCall, state: AttemptState) -> Row:
-    return {
-        "tenant_id": call.claims.tenant_id,
-        "call_id": call.call_id,
-        "number": 1,
-        "upstream": call.upstream,
-        "model": call.model,
-        "state": state.value,
-        "started_at": call.admitted_at,
+def _place(row: Row) -> Place:
+    return row["tenant_id"], row["id"]
+
+
+def _insert_call(kind: Kind, given: FromClause, types: Iterable[str]) -> Any:
+    names = list(types)
+    return kind.insert(calls).from_select(names, select(*(given.c[name] for name in names)).where(text("true")))
+
+
+def _insert_attempt(kind: Kind, given: FromClause, *, ended: bool) -> Executable:
+    values: Row = {
+        "tenant_id": given.c.tenant_id,
+        "call_id": given.c.id,
+        "number": literal_column("1"),
+        "upstream": given.c.upstream,
+        "model": given.c.model,
+        "state": given.c.attempt,
+        "started_at": given.c.admitted_at,
     }
+    if ended:
+        values |= {"ended_at": given.c.ended_at, "upstream_id": given.c.upstream_id}
+    statement: Executable = kind.insert(attempts).from_select(list(values), select(*values.values()))
+    return statement
+
+
+def _insert_held(kind: Kind, given: FromClause) -> list[Executable]:
+    return [_insert_call(kind, given, ADMITTED), _insert_attempt(kind, given, ended=False)]
+
+
+def _insert_ended(kind: Kind, given: FromClause) -> list[Executable]:
+    insert = _insert_call(kind, given, [*ADMITTED, *(name for name in ENDED if name != "state")])
+    return [insert.on_conflict_do_nothing().returning(cast(calls.c.tenant_id, Text), cast(calls.c.id, Text))]
+
+
+def _lock(_kind: Kind, given: FromClause) -> list[Executable]:
+    places = select(cast(calls.c.tenant_id, Text), cast(calls.c.id, Text), calls.c.state).select_from(given)
+    there = places.where(calls.c.tenant_id == given.c.tenant_id, calls.c.id == given.c.id)
+    return [there.order_by(calls.c.tenant_id, calls.c.id).with_for_update(of=calls)]
+
+
+def _move(_kind: Kind, given: FromClause) -> list[Executable]:
+    values: Row = {name: given.c[name] for name in ENDED if name not in {"expired_at", "ended_at"}}
+    for name in ("expired_at", "ended_at"):
+        values[name] = func.coalesce(given.c[name], calls.c[name])
+    here = (calls.c.tenant_id == given.c.tenant_id, calls.c.id == given.c.id, calls.c.state == given.c.before)
+    first = (attempts.c.tenant_id == given.c.tenant_id, attempts.c.call_id == given.c.id)
+    outcome = {"state": given.c.attempt, "ended_at": given.c.ended_at, "upstream_id": given.c.upstream_id}
+    known = (attempts.c.number == literal_column("1"), given.c.attempt.is_not(None))
+    return [update(calls).where(*here).values(values), update(attempts).where(*first, *known).values(outcome)]
+
+
+_INSERT_HELD = Statement({**ADMITTED, "attempt": Text()}, _insert_held)
+_INSERT_ENDED = Statement({**ADMITTED, **ENDED}, _insert_ended, returns=True)
+_INSERT_ATTEMPTS = Statement(
+    {**ADMITTED, **ENDED, **ATTEMPT}, lambda kind, given: [_insert_attempt(kind, given, ended=True)]
+)
+_LOCK = Statement(PLACE, _lock, returns=True)
+_MOVE = Statement({**PLACE, "before": Text(), **ENDED, **ATTEMPT}, _move)

@@ -2,95 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Table, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.sql.dml import ReturningInsert
+from sqlalchemy import BigInteger, Connection, Executable, FromClause, Text, cast, select, text, update
 
-from chatapi.domain.limits import Amount, Counter, CounterKey, Metric, Scope
-from chatapi.domain.windows import Window
-from chatapi.storage.tables import Row, counters
+from chatapi.domain.counters import Counter, CounterKey
+from chatapi.domain.limits import Amount, Metric, Scope
+from chatapi.storage.given import Kind, Statement, Types
+from chatapi.storage.tables import ID, Row, counters
 
-Key = tuple[str, CounterKey]  # a tenant's id and the counter
-InsertType = Callable[[Table], postgresql.Insert | sqlite.Insert]
-COLUMNS = [f"{metric}_{side}" for metric in Metric for side in ("used", "held")]
-NOTHING = Amount()
-LOCK_ORDER = {scope: position for position, scope in enumerate(Scope)}
+KEY: Types = {"tenant_id": ID, "scope": Text(), "scope_id": ID, "window": Text(), "window_key": Text(), "model": Text()}
+COLUMNS = [f"{metric}_{side}" for side in ("used", "held") for metric in Metric]
+LOCK_ORDER = {scope.value: position for position, scope in enumerate(Scope)}
+Counters = dict[CounterKey, Counter]
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What is added to a counter; negative amounts take away."""
+class Sums(Counters):
+    """Changes of counters, added up."""
 
-    used: Amount = NOTHING
-    held: Amount = NOTHING
-
-    def __add__(self, other: Change) -> Change:
-        return Change(self.used - -other.used, self.held - -other.held)
-
-
-def insert_for(connection: Connection) -> InsertType:
-    """The INSERT of this database that knows ON CONFLICT."""
-    return sqlite.Insert if connection.dialect.name == "sqlite" else postgresql.Insert
+    def add(self, keys: Iterable[CounterKey], change: Counter) -> None:
+        """Add a change to each of these counters."""
+        for key in keys:
+            there = self.get(key)
+            self[key] = change if there is None else there.plus(change)
 
 
-def add(connection: Connection, changes: Mapping[Key, Change]) -> dict[Key, Counter]:
+def add(connection: Connection, changes: Mapping[CounterKey, Counter]) -> Counters:
     """Lock the counters, making rows where there are none, add the changes, and return what they are now.
 
     One statement whose rows are sorted: every transaction locks counters in the same order (access tokens, users,
     tenants; then by key), so that no two can wait for each other. A change of nothing only locks and reads.
     """
-    statement = _upsert(insert_for(connection))
-    rows = [_row(key, changes[key]) for key in sorted(changes, key=_order)]
-    return _found(connection.execute(statement, rows).mappings())
+    return _found(_ADD.run(connection, [_row(key, changes[key]) for key in sorted(changes, key=_order)]))
 
 
-def read(connection: Connection, tenant_id: str, keys: Iterable[CounterKey]) -> dict[Key, Counter]:
-    """The counters of a tenant as they are now, without a lock; those that have no row are absent."""
-    columns = counters.c
-    wanted = {(key.scope.value, key.scope_id, key.window.value, key.window_key) for key in keys}
-    place = tuple_(columns.scope, columns.scope_id, columns.window, columns.window_key)
-    return _found(
-        connection.execute(select(counters).where(columns.tenant_id == tenant_id, place.in_(wanted))).mappings()
-    )
+def change(connection: Connection, changes: Mapping[CounterKey, Counter]) -> None:
+    """The same for counters that only limits name: those that have no row are not kept, and stay so."""
+    _CHANGE.run(connection, [_row(key, changes[key]) for key in sorted(changes, key=_order)])
 
 
-def _found(rows: Iterable[RowMapping]) -> dict[Key, Counter]:
-    found = {}
-    for row in rows:
-        key = CounterKey(Scope(row["scope"]), row["scope_id"], Window(row["window"]), row["window_key"])
-        found[row["tenant_id"], key] = Counter(
-            Amount(row["requests_used"], row["tokens_used"], row["cost_used"]),
-            Amount(row["requests_held"], row["tokens_held"], row["cost_held"]),
-        )
-    return found
+def read(connection: Connection, keys: Iterable[CounterKey]) -> Counters:
+    """The counters as they are now, without a lock; those that have no row are absent."""
+    return _found(_READ.run(connection, [_row(key, Counter()) for key in keys]))
 
 
-@lru_cache  # building it anew costs more than running it
-def _upsert(insert_type: InsertType) -> ReturningInsert[Any]:
-    insert = insert_type(counters)
-    added = {name: counters.c[name] + insert.excluded[name] for name in COLUMNS}
-    return insert.on_conflict_do_update(index_elements=list(counters.primary_key), set_=added).returning(counters)
-
-
-def _order(key: Key) -> tuple[int, str, str, str, str]:
-    tenant_id, counter = key
-    return LOCK_ORDER[counter.scope], tenant_id, counter.scope_id, counter.window, counter.window_key
-
-
-def _row(key: Key, change: Change) -> Row:
-    tenant_id, counter = key
-    row: Row = {
-        "tenant_id": tenant_id,
-        "scope": counter.scope.value,
-        "scope_id": counter.scope_id,
-        "window": counter.window.value,
-        "window_key": counter.window_key,
+def _found(rows: Iterable[Sequence[Any]]) -> Counters:
+    return {
+        CounterKey(*row[:6]): Counter(Amount(row[6], row[7], row[8]), Amount(row[9], row[10], row[11])) for row in rows
     }
-    for metric in Metric:
-        row[f"{metric}_used"], row[f"{metric}_held"] = change.used.of(metric), change.held.of(metric)
-    return row
+
+
+def _columns() -> list[Any]:
+    names = (cast(column, Text) if column.type is ID else column for column in (counters.c[name] for name in KEY))
+    return [*names, *(counters.c[name] for name in COLUMNS)]
+
+
+def _add(kind: Kind, given: FromClause) -> list[Executable]:
+    names = [*KEY, *COLUMNS]
+    insert = kind.insert(counters).from_select(names, select(*(given.c[name] for name in names)).where(text("true")))
+    added = {name: counters.c[name] + insert.excluded[name] for name in COLUMNS}
+    return [insert.on_conflict_do_update(index_elements=list(counters.primary_key), set_=added).returning(*_columns())]
+
+
+def _change(_kind: Kind, given: FromClause) -> list[Executable]:
+    here = [counters.c[name] == given.c[name] for name in KEY]
+    return [update(counters).where(*here).values({name: counters.c[name] + given.c[name] for name in COLUMNS})]
+
+
+def _read(_kind: Kind, given: FromClause) -> list[Executable]:
+    here = [counters.c[name] == given.c[name] for name in KEY]
+    return [select(*_columns()).select_from(given).where(*here)]
+
+
+_TYPES = {**KEY, **dict.fromkeys(COLUMNS, BigInteger())}
+_ADD = Statement(_TYPES, _add, returns=True)
+_CHANGE = Statement(_TYPES, _change)
+_READ = Statement(_TYPES, _read, returns=True)
+
+
+def _order(key: CounterKey) -> tuple[int, CounterKey]:
+    return LOCK_ORDER[key.scope], key
+
+
+def _row(key: CounterKey, change: Counter) -> Row:
+    tenant_id, scope, scope_id, window, window_key, model = key
+    (requests_used, tokens_used, cost_used), (requests_held, tokens_held, cost_held) = change
+    return {
+        "tenant_id": tenant_id,
+        "scope": scope,
+        "scope_id": scope_id,
+        "window": window,
+        "window_key": window_key,
+        "model": model,
+        "requests_used": requests_used,
+        "tokens_used": tokens_used,
+        "cost_used": cost_used,
+        "requests_held": requests_held,
+        "tokens_held": tokens_held,
+        "cost_held": cost_held,
+    }

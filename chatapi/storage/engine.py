@@ -13,10 +13,10 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, event, func, select, text
+from sqlalchemy import Connection, create_engine, event, func, select
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -25,6 +25,7 @@ from chatapi.settings import Settings
 from chatapi.storage import postgresql
 from chatapi.storage.database_url import read_database_url
 from chatapi.storage.gate import Gate
+from chatapi.storage.given import KINDS, read_stamp
 
 LOCK_WAIT_S = 2.0
 KEPT_FOR_READING = 2  # of the connections of a pool
@@ -32,6 +33,7 @@ MOST_WRITERS = 4  # of one process at once; more would only wait for each other'
 MOST_WAITING = 1000  # transactions of one process, urgent ones not counted
 
 Clock = Callable[[Connection], datetime]
+_NOW = {is_sqlite: str(select(kind.clock()).compile(dialect=kind.dialect)) for is_sqlite, kind in KINDS.items()}
 
 
 class Database:
@@ -39,7 +41,7 @@ class Database:
 
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self.is_sqlite = settings.is_sqlite
-        self._clock = clock or (_sqlite_now if self.is_sqlite else _postgresql_now)
+        self._clock = clock
         writers = 1 if self.is_sqlite else max(1, min(MOST_WRITERS, settings.database_pool - KEPT_FOR_READING))
         self._writing = Gate(writers, MOST_WAITING)
         self.engine = create_engine(read_database_url(settings.database), **_options(settings))
@@ -50,7 +52,13 @@ class Database:
 
     def now(self, connection: Connection) -> datetime:
         """The database's clock, in UTC: all the machines of an installation see the same one."""
-        return self._clock(connection)
+        if self._clock is not None:
+            return self._clock(connection)
+        return read_stamp(connection.exec_driver_sql(_NOW[self.is_sqlite]).scalar_one())
+
+    def instant(self, connection: Connection, read: datetime) -> datetime:
+        """What the database's clock said in a statement of one's own."""
+        return read if self._clock is None else self._clock(connection)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -162,13 +170,3 @@ def _translated() -> Iterator[None]:
         if isinstance(error, OperationalError) or error.connection_invalidated or postgresql.says_not_now(error.orig):
             raise DatabaseUnavailable from error
         raise
-
-
-def _postgresql_now(connection: Connection) -> datetime:
-    now: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
-    return now.astimezone(UTC)
-
-
-def _sqlite_now(connection: Connection) -> datetime:
-    now: str = connection.execute(text("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')")).scalar_one()
-    return datetime.fromisoformat(now).replace(tzinfo=UTC)

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, select, update
 from uuid_utils import uuid7
 
-from chatapi.storage.counters import insert_for
+from chatapi.storage.given import insert_for
 from chatapi.storage.tables import installation
 
 

@@ -12,8 +12,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from chatapi.domain.calls import HeldCall
 from chatapi.storage.calls import held_call
-from chatapi.storage.counters import insert_for
 from chatapi.storage.engine import Database
+from chatapi.storage.given import insert_for
 from chatapi.storage.ledger import Ledger
 from chatapi.storage.tables import calls, workers
 

@@ -1,196 +1,120 @@
-"""The ledger's statements: admit, settle, abandon, expire. Each runs inside its caller's transaction and commits
-nothing.
+"""The ledger's transaction: any number of admissions, settlements and abandonments, written together.
 
-A call leaves `held` by compare-and-set on its state, so that of a settlement, its replay and a sweep exactly one moves
-the counters (invariant I3); call rows are locked before counters, and counters before roll-ups (docs/metering.md).
+Everything here runs inside its caller's transaction and commits nothing. Rows are locked in one order: calls, then
+counters, then roll-ups; within each by their keys (docs/metering.md).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 from uuid_utils import uuid7
 
-from chatapi.domain.calls import (
-    Admission,
-    AttemptState,
-    CallState,
-    Charge,
-    Decision,
-    Grant,
-    HeldCall,
-    Refusal,
-    Settlement,
-    counters_of,
-)
+from chatapi.domain.calls import Abandonment, Admission, Decision, HeldCall, Item, Settlement
+from chatapi.domain.counters import counter_key
 from chatapi.domain.effective_limits import Defaults
-from chatapi.domain.limits import Amount, Denial, Standing, decide
+from chatapi.domain.limits import Standing
 from chatapi.domain.principals import Claims
-from chatapi.domain.windows import Moment
-from chatapi.storage import calls, counters, principals, rollups
-from chatapi.storage.calls import charge_row
-from chatapi.storage.counters import Change, Key
+from chatapi.storage import calls, counters, ending, principals, rollups
+from chatapi.storage.asking import Asking, standings_of
+from chatapi.storage.counters import Sums
+from chatapi.storage.ending import Ended
 from chatapi.storage.engine import Database
-from chatapi.storage.tables import workers
+from chatapi.storage.principals import RuleBook
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
-    """What a call had in the counters before it left its state: its hold, or what it was charged when it expired."""
-
-    hold: Amount
-    charge: Charge
-
-
-@dataclass(frozen=True, slots=True)
 class Ledger:
-    """The statements, with what they need to know of the installation: default limits, and how long a lease lives."""
+    """The statements, with what they need to know of the installation.
 
-    database: Database
-    defaults: Defaults
-    lease_s: float
+    Args:
+        database: for its clock.
+        defaults: the limits of every user that has none of its own.
+        lease_s: how long a worker's lease lives.
+    """
 
-    def admit(self, connection: Connection, admission: Admission) -> Decision:
-        """Decide one admission and, when it fits, hold its bound and write its call and first attempt.
+    def __init__(self, database: Database, defaults: Defaults, lease_s: float) -> None:
+        self.database = database
+        self.defaults = defaults
+        self.lease_s = lease_s
+        self._book = RuleBook(defaults)
 
-        What is denied writes nothing. The principal and the limits are read after the counters are locked, so that a
-        change which has committed holds from the next admission on.
+    def write(self, connection: Connection, items: Sequence[Item]) -> list[Decision | bool]:
+        """Write a batch: what gives back comes first, then the admissions in their order.
+
+        Returns:
+            Of each admission the decision; of a settlement or abandonment whether it was news, and no replay. A batch
+            that changes nothing, because all of it is denied or known, is rolled back.
+
+        Raises:
+            SQLAlchemyError, TypeError, ValueError: an item is wrong in itself. Nobody can say which: split the batch.
         """
-        claims, now = admission.claims, self.database.now(connection)
-        moment = principals.moment(connection, claims, now)
-        if moment is None:
-            return Refusal.UNKNOWN_ACCESS_TOKEN
-        keys: list[Key] = [(claims.tenant_id, key) for key in counters_of(claims, moment.day)]
-        found = counters.add(connection, dict.fromkeys(keys, Change()))
-        refusal = self._refusal(connection, admission, now)
-        if refusal is not None:
+        admissions = [item for item in items if isinstance(item, Admission)]
+        doubtful = [item for item in items if isinstance(item, Abandonment)]
+        tenants = (item.claims.tenant_id for item in [*admissions, *(item.admission for item in doubtful)])
+        now, moments = principals.moments(self.database, connection, tenants)
+        there = ending.abandon(connection, doubtful, moments)
+        settlements = [item for item in items if isinstance(item, Settlement)]
+        ended = ending.end(connection, [*settlements, *there], now)
+        asking = Asking(admissions, moments, self.lease_s)
+        decisions = self._count(connection, ended, asking, now)
+        if not (asking.held or ended.ends or doubtful):
             connection.rollback()
-            return refusal
-        standings = principals.standings(connection, self.defaults, claims, found, moment)
-        fit = decide(admission.need, standings, now)
-        if isinstance(fit, Denial):
-            connection.rollback()
-            return fit
-        if admission.need.loose and fit.completion_granted < admission.need.completion_wanted:
-            connection.rollback()
-            return Refusal.COUNT_FIRST
-        call = _held(admission, moment, fit.completion_granted)
-        counters.add(connection, dict.fromkeys(keys, Change(held=call.hold)))
-        if not calls.insert(connection, call, CallState.HELD, AttemptState.SENT):
-            raise ValueError(f"call {call.call_id} was admitted before")
-        return Grant(call, fit.bounded, tuple(standing.after(Amount(), call.hold) for standing in standings), now)
+        news, decided = iter(ended.news), iter(decisions)
+        return [
+            next(decided) if isinstance(item, Admission) else isinstance(item, Abandonment) or next(news)
+            for item in items
+        ]
 
-    def settle(self, connection: Connection, settlement: Settlement) -> bool:
-        """Write the truth about a call, once. Returns False when it was already there (a replay).
-
-        From `held` the hold leaves the counters; from `expired` the charge at the hold is corrected; a call whose row
-        was lost is written again.
-        """
-        call, charge = settlement.call, settlement.charge
-        left = self._leave(connection, settlement)
-        if left is None:
-            return False
-        change = Change(charge.amount - left.charge.amount, -left.hold)
-        counters.add(connection, {(call.claims.tenant_id, key): change for key in counters_of(call.claims, call.day)})
-        if charge != left.charge:
-            rollups.add(connection, [(call, charge, left.charge)])
-        return True
-
-    def abandon(self, connection: Connection, admission: Admission) -> bool:
-        """End an admission whose commit is in doubt: write the call as released, or release it if it is there.
-
-        Writing its row, rather than looking for it, keeps a commit that is still under way from succeeding later.
-        """
+    def expire(self, connection: Connection, doomed: Sequence[HeldCall]) -> int:
+        """Expire calls that are held: charge tokens and cost at the hold, count no request. Returns how many were."""
         now = self.database.now(connection)
-        moment = principals.moment(connection, admission.claims, now)
-        if moment is None:
-            return False
-        call = _held(admission, moment, 0)
-        released = {"ended": "abandoned", "ended_at": now}
-        if calls.insert(connection, call, CallState.RELEASED, AttemptState.REFUSED, **released):
-            return True
-        there = calls.find(connection, admission.claims.tenant_id, admission.call_id)
-        return self.settle(
-            connection, Settlement(there, CallState.RELEASED, Charge(), "abandoned", AttemptState.REFUSED)
-        )
-
-    def expire(self, connection: Connection, doomed: list[HeldCall]) -> int:
-        """Expire held calls: charge tokens and cost at the hold, count no request. Returns how many still were held."""
-        now, changes, expired = self.database.now(connection), dict[Key, Change](), []
-        for call in sorted(doomed, key=lambda call: (call.claims.tenant_id, call.call_id)):
-            charge = Charge.at_hold(call)
-            if not calls.change(
-                connection, call, CallState.HELD, CallState.EXPIRED, charge, expired_at=now, ended="expired"
-            ):
-                continue
-            expired.append((call, charge, Charge()))
-            for key in counters_of(call.claims, call.day):
-                place = (call.claims.tenant_id, key)
-                changes[place] = changes.get(place, Change()) + Change(charge.amount, -call.hold)
-        if expired:
-            counters.add(connection, changes)
-            rollups.add(connection, expired)
-        return len(expired)
-
-    def _leave(self, connection: Connection, settlement: Settlement) -> Left | None:
-        """Move the call out of its state. Returns what it had in the counters until now, or None for a replay."""
-        call, now = settlement.call, self.database.now(connection)
-        truth = {"ended_at": now, "ended": settlement.ended}
-        known = {CallState.HELD: Left(call.hold, Charge()), CallState.EXPIRED: Left(Amount(), Charge.at_hold(call))}
-        for _ in range(2):  # a second look, should the row have appeared between the first one and our own insert
-            for state, left in known.items():
-                if calls.change(connection, call, state, settlement.state, settlement.charge, **truth):
-                    calls.end_attempt(connection, settlement, now)
-                    return left
-            lost = truth | {
-                "expired_at": now
-            }  # its hold is gone: for invariant I1 the truth is as late as an expired call's
-            if calls.insert(
-                connection, call, settlement.state, settlement.attempt, **lost, **charge_row(settlement.charge)
-            ):
-                calls.end_attempt(connection, settlement, now)
-                return Left(Amount(), Charge())
-        return None
+        ended = ending.expire(connection, doomed, now)
+        self._count(connection, ended, Asking([], {}, self.lease_s), now)
+        return len(ended.ends)
 
     def standings(self, connection: Connection, claims: Claims) -> list[Standing] | None:
         """How every limit of a principal stands now, read without locks; None when its access token is not in force."""
-        now = self.database.now(connection)
-        moment = principals.moment(connection, claims, now)
-        if moment is None or not principals.in_force(connection, claims, now):
+        _, moments = principals.moments(self.database, connection, [claims.tenant_id])
+        moment = moments.get(claims.tenant_id)
+        if moment is None:
             return None
-        found = counters.read(connection, claims.tenant_id, counters_of(claims, moment.day))
-        return principals.standings(connection, self.defaults, claims, found, moment)
+        asker = (claims, claims.jti)  # no worker asks
+        fact = principals.facts(connection, self._book, [asker], moment.now)[asker]
+        if not fact.in_force:
+            return None
+        place = (claims, moment.day, moment.now)
+        limits = [limit for limit in fact.rules.limits if not limit.model]
+        measured = [(limit, counter_key(limit.scope, limit.window, limit.model, *place)) for limit in limits]
+        found = counters.read(connection, {key for _, key in measured})
+        return standings_of(measured, found, moment)
 
-    def _refusal(self, connection: Connection, admission: Admission, now: datetime) -> Refusal | None:
-        if not principals.in_force(connection, admission.claims, now):
-            return Refusal.UNKNOWN_ACCESS_TOKEN
-        renewed_at = connection.execute(
-            select(workers.c.renewed_at).where(workers.c.id == admission.worker_id)
-        ).scalar()
-        if renewed_at is None or renewed_at + timedelta(seconds=self.lease_s) <= now:
-            return Refusal.LEASE_EXPIRED
-        return None
+    def _count(self, connection: Connection, ended: Ended, asking: Asking, now: datetime) -> list[Decision]:
+        """Move the counters and roll-ups, decide, and write the calls that were admitted."""
+        askers = ended.askers | asking.askers
+        if not askers:
+            return []
+        kept = Sums()
+        ended.count_kept(kept)
+        asking.hold_kept(kept)
+        found = counters.add(connection, kept)
+        facts = principals.facts(connection, self._book, askers, now)
+        given_back, named = Sums(), Sums()
+        ended.count_named(given_back, facts)
+        counters.change(connection, given_back)
+        asking.hold_named(named, facts)
+        found |= counters.add(connection, named)
+        decisions = asking.decide(found)
+        less = Sums()
+        asking.take_back(less)
+        if asking.held or ended.ends:
+            counters.change(connection, less)
+        calls.insert_held(connection, asking.held)
+        rollups.add(connection, ended.charges())
+        return decisions
 
 
 def new_id() -> str:
     """A time-ordered id (UUID version 7, RFC 9562)."""
     return str(uuid7())
-
-
-def _held(admission: Admission, moment: Moment, completion_granted: int) -> HeldCall:
-    return HeldCall(
-        call_id=admission.call_id,
-        claims=admission.claims,
-        worker_id=admission.worker_id,
-        endpoint=admission.endpoint,
-        model=admission.model,
-        upstream=admission.upstream,
-        day=moment.day,
-        prompt_bound=admission.need.prompt_bound,
-        completion_granted=completion_granted,
-        cost_bound=0,
-        admitted_at=moment.now,
-        deadline_at=moment.now + timedelta(seconds=admission.deadline_s),
-    )

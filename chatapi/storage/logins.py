@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, tuple_, update
 
-from chatapi.storage.counters import insert_for
+from chatapi.storage.given import insert_for
 from chatapi.storage.tables import known_addresses, login_failures
 
 ADDRESS = ""  # the subject of the count for all users from an address

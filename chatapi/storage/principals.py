@@ -1,59 +1,138 @@
-"""Principals as they are now: is an access token in force, which day is it at its tenant's, how do its limits stand."""
+"""Principals as they are now: which day it is at their tenants', are their access tokens in force, what limits hold."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import Connection, select
+import orjson
+from sqlalchemy import Connection, Executable, FromClause, Text, and_, cast, select
 
-from chatapi.domain.effective_limits import Defaults, LimitRow, effective_limits
-from chatapi.domain.limits import Counter, CounterKey, Metric, Scope, Standing
+from chatapi.domain.counters import Named
+from chatapi.domain.effective_limits import Defaults, LimitRow, effective_limits, named_by
+from chatapi.domain.limits import Limit, Metric
 from chatapi.domain.principals import Claims
-from chatapi.domain.windows import Moment, Window, Zone, window_end, window_key
-from chatapi.storage.counters import Key
-from chatapi.storage.tables import access_tokens, limits, tenants, users
+from chatapi.domain.windows import Moment, Window, Zone
+from chatapi.storage.engine import Database
+from chatapi.storage.given import Kind, Statement, Types, read_stamp
+from chatapi.storage.tables import ID, access_tokens, limits, tenants, users, workers
+
+Asker = tuple[Claims, str]  # who asks, and the id of the worker that asks for it
 
 
-def moment(connection: Connection, claims: Claims, now: datetime) -> Moment | None:
-    """`now` in the time zone of the principal's tenant; None when there is no such tenant."""
-    columns = (tenants.c.timezone, tenants.c.next_timezone, tenants.c.next_timezone_from)
-    row = connection.execute(select(*columns).where(tenants.c.id == claims.tenant_id)).one_or_none()
-    return None if row is None else Moment(now, Zone(*row).at(now))
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The limits in force for a principal, and the counters that are kept only because limits name them."""
+
+    limits: tuple[Limit, ...]
+    named: tuple[Named, ...]
 
 
-def in_force(connection: Connection, claims: Claims, now: datetime) -> bool:
-    """Whether the access token is known, neither expired nor revoked, and its user and tenant are active."""
-    row = connection.execute(
-        select(access_tokens.c.expires_at, access_tokens.c.revoked_at, users.c.status, tenants.c.status.label("tenant"))
-        .join(users, (users.c.tenant_id == access_tokens.c.tenant_id) & (users.c.id == access_tokens.c.user_id))
-        .join(tenants, tenants.c.id == access_tokens.c.tenant_id)
-        .where(
-            access_tokens.c.tenant_id == claims.tenant_id,
-            access_tokens.c.jti == claims.jti,
-            users.c.id == claims.user_id,
-        )
-    ).one_or_none()
-    if row is None or row.revoked_at is not None or row.expires_at <= now:
-        return False
-    return bool(row.status == "active" and row.tenant == "active")
+class RuleBook:
+    """Reads rules as the database gives them, and remembers what it has read: they seldom change.
+
+    Args:
+        defaults: the installation's limits for every user.
+    """
+
+    def __init__(self, defaults: Defaults) -> None:
+        self._defaults = defaults
+        self.read = lru_cache(maxsize=4096)(self._read)
+
+    def _read(self, text: str) -> Rules:
+        """The rules of a JSON text of lists `[scope, scope_id, metric, window, model, value]`."""
+        rows = [
+            LimitRow(scope, scope_id, Metric(metric), Window(window), value, model)
+            for scope, scope_id, metric, window, model, value in orjson.loads(text)
+        ]
+        return Rules(effective_limits(rows, self._defaults), named_by(rows))
 
 
-def standings(
-    connection: Connection, defaults: Defaults, claims: Claims, found: Mapping[Key, Counter], moment: Moment
-) -> list[Standing]:
-    """Every limit that holds for the principal, with its numbers from the counters in `found`."""
-    ids = {Scope.ACCESS_TOKEN: claims.jti, Scope.USER: claims.user_id, Scope.TENANT: claims.tenant_id}
-    rows = connection.execute(
-        select(limits.c.scope, limits.c.scope_id, limits.c.metric, limits.c.window, limits.c.value).where(
-            limits.c.tenant_id == claims.tenant_id, limits.c.scope_id.in_(ids.values())
-        )
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What holds for a principal now.
+
+    Args:
+        in_force: its access token is known, neither expired nor revoked, and its user and tenant are active.
+        renewed_at: when the lease of the worker that asks was renewed last; None when it has none.
+        rules: the limits that hold for it.
+    """
+
+    in_force: bool
+    renewed_at: datetime | None
+    rules: Rules
+
+
+def moments(
+    database: Database, connection: Connection, tenant_ids: Iterable[str]
+) -> tuple[datetime, dict[str, Moment]]:
+    """The database's clock, and the same instant in the time zone of each of these tenants that exists."""
+    rows = _MOMENTS.run(connection, [{"tenant_id": tenant_id} for tenant_id in sorted(set(tenant_ids))])
+    if not rows:
+        return database.now(connection), {}
+    now = database.instant(connection, read_stamp(rows[0][0]))
+    zones = {row[1]: Zone(row[2], row[3], row[4] and read_stamp(row[4])) for row in rows if row[1] is not None}
+    return now, {tenant_id: Moment(now, zone.at(now)) for tenant_id, zone in zones.items()}
+
+
+def facts(connection: Connection, book: RuleBook, askers: Iterable[Asker], now: datetime) -> dict[Asker, Facts]:
+    """What holds for these principals. Read it after their counters are locked."""
+    rows = [
+        {"tenant_id": claims.tenant_id, "user_id": claims.user_id, "jti": claims.jti, "worker_id": worker_id}
+        for claims, worker_id in askers
+    ]
+    return {(Claims(*row[:3]), row[3]): _read(row, book, now) for row in _FACTS.run(connection, rows)}
+
+
+def _read(row: Sequence[Any], book: RuleBook, now: datetime) -> Facts:
+    _tenant, _user, _jti, _worker, expires_at, revoked_at, user_status, tenant_status, renewed_at, limits = row
+    in_force = (
+        expires_at is not None
+        and read_stamp(expires_at) > now
+        and revoked_at is None
+        and user_status == "active"
+        and tenant_status == "active"
     )
-    named = [LimitRow(row.scope, row.scope_id, Metric(row.metric), Window(row.window), row.value) for row in rows]
-    result = []
-    for limit in effective_limits(named, defaults):
-        key = CounterKey(limit.scope, ids[limit.scope], limit.window, window_key(limit.window, moment.day))
-        counter = found.get((claims.tenant_id, key), Counter())
-        used, held = counter.used.of(limit.metric), counter.held.of(limit.metric)
-        result.append(Standing(limit, used, held, window_end(limit.window, moment.day, moment.zone), moment.now))
-    return result
+    return Facts(in_force, None if renewed_at is None else read_stamp(renewed_at), book.read(limits or "[]"))
+
+
+def _moments(kind: Kind, given: FromClause) -> list[Executable]:
+    zone = (cast(tenants.c.id, Text), tenants.c.timezone, tenants.c.next_timezone, tenants.c.next_timezone_from)
+    here = given.outerjoin(tenants, tenants.c.id == given.c.tenant_id)
+    return [select(kind.clock(), *zone).select_from(here)]
+
+
+def _facts(kind: Kind, given: FromClause) -> list[Executable]:
+    named = (limits.c.scope, limits.c.scope_id, limits.c.metric, limits.c.window, limits.c.model, limits.c.value)
+    whose = limits.c.scope_id.in_([given.c.tenant_id, given.c.user_id, given.c.jti])
+    set_limits = select(kind.json_lists(*named)).where(limits.c.tenant_id == given.c.tenant_id, whose)
+    token = and_(
+        access_tokens.c.tenant_id == given.c.tenant_id,
+        access_tokens.c.jti == given.c.jti,
+        access_tokens.c.user_id == given.c.user_id,
+    )
+    here = (
+        given.outerjoin(access_tokens, token)
+        .outerjoin(users, and_(users.c.tenant_id == given.c.tenant_id, users.c.id == given.c.user_id))
+        .outerjoin(tenants, tenants.c.id == given.c.tenant_id)
+        .outerjoin(workers, workers.c.id == given.c.worker_id)
+    )
+    return [
+        select(
+            *(cast(given.c[name], Text) for name in _ASKER),
+            access_tokens.c.expires_at,
+            access_tokens.c.revoked_at,
+            users.c.status,
+            tenants.c.status,
+            workers.c.renewed_at,
+            set_limits.correlate(given).scalar_subquery(),
+        ).select_from(here)
+    ]
+
+
+_ASKER: Types = {"tenant_id": ID, "user_id": ID, "jti": ID, "worker_id": ID}
+_MOMENTS = Statement({"tenant_id": ID}, _moments, returns=True)
+_FACTS = Statement(_ASKER, _facts, returns=True)

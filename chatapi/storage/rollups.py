@@ -3,43 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 
-from sqlalchemy import Connection, Insert
+from sqlalchemy import BigInteger, Connection, Executable, FromClause, Text, select, text
 
 from chatapi.domain.calls import Charge, HeldCall
-from chatapi.storage.counters import InsertType, insert_for
-from chatapi.storage.tables import Row, usage_days
+from chatapi.storage.given import Kind, Statement, Types
+from chatapi.storage.tables import ID, usage_days
 
-KEY = ("tenant_id", "user_id", "model", "day")
+KEY: Types = {"tenant_id": ID, "user_id": ID, "model": Text(), "day": Text()}
+FIGURES = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "cost")
 
 
 def add(connection: Connection, charges: Iterable[tuple[HeldCall, Charge, Charge]]) -> None:
     """Add what each call is charged now, less what it was charged before. Rows are locked in order of their keys."""
-    rows: dict[tuple[str, ...], Row] = {}
+    sums: dict[tuple[str, ...], list[int]] = {}
     for call, charge, before in charges:
         key = (call.claims.tenant_id, call.claims.user_id, call.model, call.day)
-        row = rows.setdefault(key, dict.fromkeys(_figures(charge), 0))
-        for name, figure in _figures(charge).items():
-            row[name] += figure - _figures(before)[name]
-    sorted_rows = [dict(zip(KEY, key, strict=True)) | rows[key] for key in sorted(rows)]
-    connection.execute(_upsert(insert_for(connection)), sorted_rows)
+        added = [now - then for now, then in zip(_figures(charge), _figures(before), strict=True)]
+        if any(added):
+            sums[key] = [there + more for there, more in zip(sums.get(key, [0] * len(FIGURES)), added, strict=True)]
+    rows = [dict(zip((*KEY, *FIGURES), (*key, *sums[key]), strict=True)) for key in sorted(sums)]
+    _ADD.run(connection, rows)
 
 
-@lru_cache  # building it anew costs more than running it
-def _upsert(insert_type: InsertType) -> Insert:
-    insert = insert_type(usage_days)
-    added = {name: usage_days.c[name] + insert.excluded[name] for name in _figures(Charge())}
-    return insert.on_conflict_do_update(index_elements=list(usage_days.primary_key), set_=added)
+def _add(kind: Kind, given: FromClause) -> list[Executable]:
+    names = [*KEY, *FIGURES]
+    insert = kind.insert(usage_days).from_select(names, select(*(given.c[name] for name in names)).where(text("true")))
+    added = {name: usage_days.c[name] + insert.excluded[name] for name in FIGURES}
+    return [insert.on_conflict_do_update(index_elements=list(usage_days.primary_key), set_=added)]
 
 
-def _figures(charge: Charge) -> Row:
+_ADD = Statement({**KEY, **dict.fromkeys(FIGURES, BigInteger())}, _add)
+
+
+def _figures(charge: Charge) -> tuple[int, ...]:
     usage = charge.usage
-    return {
-        "requests": int(charge.answered),
-        "prompt_tokens": usage.prompt_tokens,
-        "cached_tokens": usage.cached_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "reasoning_tokens": usage.reasoning_tokens,
-        "cost": charge.cost,
-    }
+    return (
+        int(charge.answered),
+        usage.prompt_tokens,
+        usage.cached_tokens,
+        usage.completion_tokens,
+        usage.reasoning_tokens,
+        charge.cost,
+    )

@@ -1,8 +1,12 @@
 """The ledger's writer: the one seam through which a process changes the ledger, `submit(item) -> decision`.
 
-Here every item has a transaction of its own. What fails before its commit is tried again; an admission whose commit is
-in doubt is abandoned (written again under its id, then released) and refused; a settlement is never given up: what the
-database does not take now is kept and tried again, by id, until it does.
+Group commit: one thread takes all that was submitted while its last transaction ran, writes it in one transaction, and
+wakes the submitters. Nobody waits for a batch to fill, so a lone call is as quick as its transaction, and many at once
+share one.
+
+What fails before its commit is tried again, whole. A batch with something wrong in it is split until the culprit is
+alone. An admission whose commit is in doubt is abandoned (written again under its id, then released) and refused. A
+settlement is never given up: what the database does not take now is kept and tried again, by id, until it does.
 """
 
 from __future__ import annotations
@@ -10,13 +14,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import overload
 
 import structlog
 
-from chatapi.domain.calls import Abandonment, Admission, Decision, Settlement
-from chatapi.errors import DatabaseUnavailable
+from chatapi.domain.calls import Abandonment, Admission, Decision, Item, Settlement
+from chatapi.errors import DatabaseUnavailable, Overloaded
 from chatapi.storage.engine import Database
 from chatapi.storage.ledger import Ledger
 
@@ -24,17 +28,52 @@ TRIES = 3
 PAUSE_S = 0.05
 REPAY_S = 2.0
 ADMISSION_PATIENCE_S = 1.0  # after which a failed admission is not tried again: a client had better hear it soon
+LARGEST_BATCH = 256
+MOST_WAITING = 1000  # admissions; what gives back is always taken
+IDLE_S = 10.0  # after which the thread ends; the next submission starts another
 
 log = structlog.get_logger()
 
-Item = Admission | Settlement | Abandonment
 
+class Ticket:
+    """An item on its way through the writer."""
 
-@dataclass(slots=True)
-class _Progress:
-    """How far a transaction came: once it is committing, a failure does not tell whether it did."""
+    __slots__ = ("_done", "_error", "_outcome", "give_up_at", "item", "tries")
 
-    committing: bool = False
+    def __init__(self, item: Item) -> None:
+        self.item = item
+        self.tries = 0
+        self.give_up_at = time.monotonic() + ADMISSION_PATIENCE_S
+        self._outcome: Decision | bool = False
+        self._error: Exception | None = None
+        self._done = threading.Lock()
+        self._done.acquire()
+
+    def abandon(self, error: DatabaseUnavailable) -> None:
+        """Nobody knows whether the admission was written: from now on it is to be ended, and will have failed."""
+        assert isinstance(self.item, Admission)
+        self.item, self.tries, self._error = Abandonment(self.item), 0, error
+
+    def finish(self, outcome: Decision | bool) -> None:
+        """It is written."""
+        self._outcome = outcome
+        self._done.release()
+
+    def fail(self, error: Exception) -> None:
+        """It is not written."""
+        self._error = error
+        self._done.release()
+
+    def wait(self) -> Decision | bool:
+        """Wait until it is written.
+
+        Raises:
+            Exception: why it is not.
+        """
+        self._done.acquire()
+        if self._error is not None:
+            raise self._error
+        return self._outcome
 
 
 class LedgerWriter:
@@ -43,7 +82,14 @@ class LedgerWriter:
     def __init__(self, database: Database, ledger: Ledger) -> None:
         self._database = database
         self._ledger = ledger
-        self._owed: deque[Settlement | Abandonment] = deque()
+        self._urgent: deque[Ticket] = deque()
+        self._waiting: deque[Ticket] = deque()
+        self._moving = threading.Lock()
+        self._bell = threading.Lock()  # held while the thread has nothing to do
+        self._bell.acquire()
+        self._awake = False
+        self._thread: threading.Thread | None = None
+        self._owed: dict[str, Settlement | Abandonment] = {}  # by the call's id, in the order in which they came
         self._repaying = threading.Lock()
 
     @overload
@@ -59,13 +105,15 @@ class LedgerWriter:
 
         Raises:
             DatabaseUnavailable: an admission could not be written. Nothing is held, or what may be is being released.
+            Overloaded: too many admissions are waiting already.
         """
+        ticket = Ticket(item)
+        self._enqueue([ticket])
         if isinstance(item, Admission):
-            return self._admit(item)
+            return ticket.wait()
         try:
-            self._write(item)
+            ticket.wait()
         except DatabaseUnavailable:
-            self._owed.append(item)
             return False
         return True
 
@@ -77,53 +125,113 @@ class LedgerWriter:
         give_up_at = time.monotonic() + REPAY_S
         with self._repaying:
             while self._owed and time.monotonic() < give_up_at:
-                try:
-                    self._once(self._owed[0])
-                except DatabaseUnavailable:
+                tickets = [Ticket(item) for item in tuple(self._owed.values())[:LARGEST_BATCH]]
+                self._enqueue(tickets)
+                repaid = [self._is_repaid(ticket) for ticket in tickets]
+                if not all(repaid):
                     break
-                except Exception as error:
-                    log.error("settlement_refused", call=_call_id(self._owed[0]), error=type(error).__qualname__)
-                self._owed.popleft()
         return len(self._owed)
 
     def owes(self, call_id: str) -> bool:
         """Whether the truth about this call is known here and waits for the database."""
-        return any(_call_id(item) == call_id for item in tuple(self._owed))
+        return call_id in self._owed
 
-    def _admit(self, admission: Admission) -> Decision:
-        give_up_at = time.monotonic() + ADMISSION_PATIENCE_S
+    def _is_repaid(self, ticket: Ticket) -> bool:
+        try:
+            ticket.wait()
+        except DatabaseUnavailable:
+            return False
+        except Exception as error:
+            log.error("settlement_refused", call=_call_id(ticket.item), error=type(error).__qualname__)
+        self._owed.pop(_call_id(ticket.item), None)
+        return True
+
+    def _enqueue(self, tickets: Sequence[Ticket]) -> None:
+        with self._moving:
+            for ticket in tickets:
+                if not isinstance(ticket.item, Admission):
+                    self._urgent.append(ticket)
+                elif len(self._waiting) < MOST_WAITING:
+                    self._waiting.append(ticket)
+                else:
+                    raise Overloaded("Too many calls at once. Please try again.")
+            if not self._awake:
+                self._awake = True
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
+                    self._thread.start()
+                else:
+                    self._bell.release()
+
+    def _run(self) -> None:
         while True:
-            progress = _Progress()
-            try:
-                with self._database.write() as connection:
-                    decision = self._ledger.admit(connection, admission)
-                    progress.committing = True
-                return decision
-            except DatabaseUnavailable:
-                if progress.committing:
-                    self.submit(Abandonment(admission))
-                    raise
-                if time.monotonic() >= give_up_at:
-                    raise
-                time.sleep(PAUSE_S)
-
-    def _write(self, item: Settlement | Abandonment) -> None:
-        for attempt in range(TRIES):
-            try:
-                self._once(item)
+            batch = self._take()
+            if batch:
+                self._write(batch)
+            elif not self._bell.acquire(timeout=IDLE_S) and self._retire():
                 return
-            except DatabaseUnavailable:
-                if attempt == TRIES - 1:
-                    raise
-                time.sleep(PAUSE_S)
 
-    def _once(self, item: Settlement | Abandonment) -> None:
-        with self._database.write(urgent=True) as connection:
-            if isinstance(item, Settlement):
-                self._ledger.settle(connection, item)
+    def _take(self) -> list[Ticket]:
+        """All that waits, what gives back first; or nothing, and then the bell is rung for the next."""
+        with self._moving:
+            batch = [self._urgent.popleft() for _ in range(min(len(self._urgent), LARGEST_BATCH))]
+            free = LARGEST_BATCH - len(batch)
+            batch += [self._waiting.popleft() for _ in range(min(len(self._waiting), free))]
+            self._awake = bool(batch)
+            return batch
+
+    def _retire(self) -> bool:
+        """End the thread, unless it was woken this very moment."""
+        with self._moving:
+            if self._awake:
+                self._bell.acquire()
+                return False
+            self._thread = None
+            return True
+
+    def _write(self, batch: list[Ticket]) -> None:
+        """Write a batch, and finish or fail each of its tickets."""
+        while batch:
+            committing = False
+            try:
+                with self._database.write(urgent=True) as connection:
+                    outcomes = self._ledger.write(connection, [ticket.item for ticket in batch])
+                    committing = True
+            except DatabaseUnavailable as error:
+                batch = [ticket for ticket in batch if self._try_again(ticket, error, committing=committing)]
+                if batch:
+                    time.sleep(PAUSE_S)
+            except Exception as error:  # whatever it is, it must not end the thread that all others rely on
+                if len(batch) == 1:
+                    batch[0].fail(error)
+                    return
+                half = len(batch) // 2
+                self._write(batch[:half])
+                batch = batch[half:]
             else:
-                self._ledger.abandon(connection, item.admission)
+                for ticket, outcome in zip(batch, outcomes, strict=True):
+                    ticket.finish(outcome)
+                return
+
+    def _try_again(self, ticket: Ticket, error: DatabaseUnavailable, *, committing: bool) -> bool:
+        """Whether to try again what the database did not take. If not, the ticket has failed."""
+        ticket.tries += 1
+        item = ticket.item
+        if isinstance(item, Admission):
+            if committing:
+                ticket.abandon(error)
+                return True
+            if time.monotonic() < ticket.give_up_at:
+                return True
+        elif ticket.tries < TRIES:
+            return True
+        else:
+            self._owed[_call_id(item)] = item
+        ticket.fail(error)
+        return False
 
 
-def _call_id(item: Settlement | Abandonment) -> str:
-    return item.admission.call_id if isinstance(item, Abandonment) else item.call.call_id
+def _call_id(item: Item) -> str:
+    if isinstance(item, Settlement):
+        return item.call.call_id
+    return item.call_id if isinstance(item, Admission) else item.admission.call_id

@@ -64,9 +64,9 @@ def test_the_ledger_is_what_the_model_says_after_every_step(machine: type[Ledger
 
 def forget_the_state(statement: str, _parameters: Any, _memory: dict[str, Any]) -> str:
     """The compare-and-set without its comparison: a replay moves the counters again."""
-    if not statement.startswith("UPDATE calls"):
-        return statement
-    return re.sub(r"(calls\.state = (\?|%\(\w+\)s(::\w+)?))", r"(1 = 1 OR \1)", statement)
+    if "UPDATE calls SET" in statement:
+        return re.sub(r'AND calls\.state = given\."?before"?', "", statement)
+    return re.sub(r"^(SELECT .* AS id), calls\.state", r"\1, 'held'", statement)
 
 
 def overlook_what_is_held(statement: str, _parameters: Any, _memory: dict[str, Any]) -> str:
@@ -79,9 +79,8 @@ def overlook_what_is_held(statement: str, _parameters: Any, _memory: dict[str, A
 
 def keep_the_hold_of_what_expires(statement: str, parameters: Any, memory: dict[str, Any]) -> str:
     """A call that expires is charged, but its hold stays in the counters."""
-    if statement.startswith("UPDATE calls"):
-        values = parameters.values() if isinstance(parameters, dict) else parameters
-        memory["expiring"] = "expired" in list(values)[:1] or "expired" in values
+    if "UPDATE calls SET" in statement:
+        memory["expiring"] = "expired" in re.findall(r"""["']state["']: ?["'](\w+)["']""", str(parameters))
         return statement
     if not statement.startswith("INSERT INTO counters") or not memory.pop("expiring", False):
         return statement
