@@ -10,7 +10,7 @@ from flask import Response
 from chatapi.domain import chat_request
 from chatapi.endpoint.bodies import json_object
 from chatapi.endpoint.context import client, note_call, runtime
-from chatapi.endpoint.dialects import json_response, openai_error
+from chatapi.endpoint.dialects import openai_error
 from chatapi.endpoint.policy import Auth, PolicedBlueprint, claims
 from chatapi.endpoint.rate_limits import add_rate_limits
 from chatapi.endpoint.streaming import stream_response
@@ -29,28 +29,19 @@ def create() -> Response:
     request = chat_request.parse(json_object())
     ask = calls.Ask(claims(), ENDPOINT, request, client())
     if request.stream:
-        stream = calls.open_stream(runtime(), ask)
+        stream = calls.open_stream(runtime(), ask, relayed=True)
         note_call(stream)
         return stream_response(stream, frames(stream))
-    answer = calls.run(runtime(), ask)
+    answer = calls.run(runtime(), ask, relayed=True)
     note_call(answer)
-    response = json_response(answer.body)
+    response = Response(answer.reply.body, mimetype="application/json")
     add_rate_limits(response, answer.standings)
     return response
 
 
 def frames(stream: MeteredStream) -> Iterator[bytes]:
-    """The stream as server-sent events. One that breaks ends in an error event, never in a clean-looking end."""
+    """The stream's events as they came. One that breaks ends in an error event, never in a clean-looking end."""
     try:
-        for event in stream.events():
-            if not event.done:
-                yield frame(event.data)
+        yield from stream.blocks()
     except UpstreamError as error:
-        yield frame(orjson.dumps({"error": openai_error(error)}))
-        return
-    yield frame(b"[DONE]")
-
-
-def frame(data: bytes) -> bytes:
-    """One server-sent event; a payload of several lines takes several `data:` lines."""
-    return b"data: " + data.replace(b"\n", b"\ndata: ") + b"\n\n"
+        yield b"data: " + orjson.dumps({"error": openai_error(error)}) + b"\n\n"

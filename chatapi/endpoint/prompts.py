@@ -31,4 +31,4 @@ def answer() -> Response:
     request = chat_request.parse(body).in_words_of_its_model()
     found = calls.run(runtime(), calls.Ask(claims(), "/chatgpt_prompt", request, client()))
     note_call(found)
-    return json_response(f"Answer: {found.text}")
+    return json_response(f"Answer: {found.reply.text}")

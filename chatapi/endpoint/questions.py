@@ -23,4 +23,4 @@ def ask() -> Response:
     body = {"model": runtime().settings.model, "messages": [{"role": "user", "content": question}]}
     answer = calls.run(runtime(), calls.Ask(claims(), "/api", chat_request.parse(body), client()))
     note_call(answer)
-    return json_response(envelope(answer.text, good=True))
+    return json_response(envelope(answer.reply.text, good=True))

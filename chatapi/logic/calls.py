@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import orjson
+
 from chatapi.domain.calls import Charge, Grant
 from chatapi.domain.limits import Standing
 from chatapi.domain.usage import Usage
@@ -23,17 +25,21 @@ __all__ = ["Answer", "Ask", "open_stream", "run"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer, settled: the upstream's reply as it came, its text, its usage, and how the limits stand now."""
+    """A whole answer, settled: the upstream's reply, its usage, and how the limits stand now."""
 
-    body: dict[str, object]
-    text: str
+    reply: UpstreamReply
     usage: Usage
     grant: Grant
     standings: tuple[Standing, ...]
 
 
-def run(runtime: Runtime, ask: Ask) -> Answer:
+def run(runtime: Runtime, ask: Ask, *, relayed: bool = False) -> Answer:
     """Answer one call, whole. When this returns, its settlement is written.
+
+    Args:
+        runtime: what to work with.
+        ask: the call.
+        relayed: whether the request's bytes are relayed; else the openai client asks.
 
     Raises:
         QuotaDenied, UnknownAccessToken, Unavailable: it was not admitted, and nothing was sent.
@@ -42,7 +48,11 @@ def run(runtime: Runtime, ask: Ask) -> Answer:
     admitted = admit(runtime, ask)
     call = admitted.call
     try:
-        reply = admitted.upstream.complete(admitted.body, call_id=call.held.call_id, on_cancel=call.on_stop)
+        if relayed:
+            body = orjson.dumps(admitted.body)
+            reply = admitted.upstream.relay(body, call.held.model, call_id=call.held.call_id, on_cancel=call.on_stop)
+        else:
+            reply = admitted.upstream.complete(admitted.body, call_id=call.held.call_id, on_cancel=call.on_stop)
         charge = _charge(admitted, reply)
     except UpstreamError as error:
         _end_failed(admitted, error)
@@ -52,19 +62,27 @@ def run(runtime: Runtime, ask: Ask) -> Answer:
         raise
     call.settle(charge, "completed", reply.upstream_id)
     standings = tuple(standing.after(charge.amount, -call.held.hold) for standing in admitted.grant.standings)
-    return Answer(reply.body, reply.text, charge.usage, admitted.grant, standings)
+    return Answer(reply, charge.usage, admitted.grant, standings)
 
 
-def open_stream(runtime: Runtime, ask: Ask) -> MeteredStream:
+def open_stream(runtime: Runtime, ask: Ask, *, relayed: bool = False) -> MeteredStream:
     """Admit a call and open its stream: what can be refused is refused here, before the first byte of a reply.
 
-    Raises:
-        QuotaDenied, UnknownAccessToken, Unavailable, UpstreamError: as `run`.
+    Args and raises: as `run`.
     """
     admitted = admit(runtime, ask)
     call = admitted.call
     try:
-        stream = admitted.upstream.open(admitted.body, call_id=call.held.call_id, on_cancel=call.on_stop)
+        if relayed:
+            stream = admitted.upstream.relay_stream(
+                orjson.dumps(admitted.body),
+                call.held.model,
+                call_id=call.held.call_id,
+                pass_usage=ask.request.include_usage,
+                on_cancel=call.on_stop,
+            )
+        else:
+            stream = admitted.upstream.open(admitted.body, call_id=call.held.call_id, on_cancel=call.on_stop)
     except UpstreamError as error:
         _end_failed(admitted, error)
         raise

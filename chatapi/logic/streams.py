@@ -13,7 +13,7 @@ from chatapi.errors import UpstreamBroken, UpstreamError
 from chatapi.logic.admission import Admitted
 from chatapi.logic.counting import counted
 from chatapi.logic.running import CLIENT_GONE
-from chatapi.upstream.sse import Event
+from chatapi.upstream.sse import DONE_EVENT, Splitter
 from chatapi.upstream.stream import UpstreamStream
 
 log = structlog.get_logger()
@@ -24,46 +24,47 @@ class MeteredStream:
 
     def __init__(self, admitted: Admitted, stream: UpstreamStream) -> None:
         self.grant = admitted.grant
-        self.include_usage = admitted.ask.request.include_usage
         self.usage: Usage | None = None
         self._admitted = admitted
         self._stream = stream
-        self._relayed: list[str] = []
         self._closing = threading.Lock()
         self._closed = False
         admitted.call.on_finish(self.close)
 
-    def events(self) -> Iterator[Event]:
-        """The upstream's events as they come. The last one is given only when the settlement is written.
+    def blocks(self) -> Iterator[bytes]:
+        """The upstream's events as they come, one or several whole ones at a time, the last of them `[DONE]`: that one,
+        and what came with it, is given only when the settlement is written.
 
         Raises:
             UpstreamError: the stream broke; what was relayed until then is charged, and the client must not take the
             answer for whole.
         """
-        last: Event | None = None
+        stream = self._stream
+        last = DONE_EVENT
         try:
-            for event in self._stream:
-                self._learn(event.usage)
-                self._relayed.append(event.counted_text)
-                if event.done:
-                    last = event
+            for block in stream:
+                if stream.done:
+                    last = block
                     break
-                if event.usage_only and not self.include_usage:
-                    continue
-                yield event
+                yield block
         except UpstreamError as error:
             raise self._broken(error) from error
         self._settle("completed", answered=True)
-        if last is not None:
-            yield last
+        yield last
 
     def texts(self) -> Iterator[str]:
         """What the first choice says, piece by piece.
 
         Raises:
-            UpstreamError: as `events`.
+            UpstreamError: as `blocks`; also when an event makes no sense.
         """
-        return (event.text for event in self.events() if event.text)
+        splitter = Splitter()
+        for block in self.blocks():
+            try:
+                events = splitter.feed(block)
+            except UpstreamError as error:
+                raise self._broken(error) from error
+            yield from (event.text for event in events if event.text)
 
     def close(self) -> None:
         """The client is done or gone: cancel the upstream, and settle what was relayed unless that is done already.
@@ -72,11 +73,6 @@ class MeteredStream:
         """
         reason = self._admitted.call.stop_reason
         self._settle(reason or "client_gone", answered=self._admitted.call.left_as_answered)
-
-    def _learn(self, usage: Usage | None) -> None:
-        """Keep the largest report: some servers report as they go, and some each choice by itself."""
-        if usage is not None and (self.usage is None or usage.total_tokens >= self.usage.total_tokens):
-            self.usage = usage
 
     def _broken(self, error: UpstreamError) -> UpstreamError:
         reason = self._admitted.call.stop_reason
@@ -102,11 +98,12 @@ class MeteredStream:
 
         What was reported before a stream was cut may be short of what came after it, so the larger figure holds.
         """
-        if whole and self.usage is not None:
-            return Charge(answered, self.usage)
-        if self.usage is None and self._admitted.ask.request.reasons:
+        reported = self._stream.usage()
+        if whole and reported is not None:
+            return Charge(answered, reported)
+        if reported is None and self._admitted.ask.request.reasons:
             return Charge.at_hold(self.grant.call, answered=answered)
-        relayed = counted(self._admitted, "".join(self._relayed))
-        if self.usage is not None and self.usage.total_tokens >= relayed.total_tokens:
-            return Charge(answered, self.usage)
+        relayed = counted(self._admitted, self._stream.counted_text())
+        if reported is not None and reported.total_tokens >= relayed.total_tokens:
+            return Charge(answered, reported)
         return Charge(answered, relayed)

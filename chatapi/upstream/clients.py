@@ -1,32 +1,29 @@
-"""The OpenAI clients, one per kind of upstream, made from a `Target`. Importing this imports openai, which is slow."""
+"""The OpenAI clients, one per kind of upstream, and what carries their requests, made from a `Target`.
+
+Importing this imports openai, which is slow.
+"""
 
 from __future__ import annotations
+
+import sys
+from urllib.parse import urlsplit
 
 import httpx2
 import openai
 
 from chatapi.upstream.targets import Target
-from chatapi.upstream.transport import PatientTransport
+from chatapi.upstream.transport import Transport
 
 PLACEHOLDER_KEY = "none"  # the client insists on a key; a compatible server without one ignores it
 
 
-def build_client(target: Target) -> openai.OpenAI:
-    """The client for `target`.
+def build_client(target: Target, transport: Transport, timeout: httpx2.Timeout) -> openai.OpenAI:
+    """The client for `target`, which sends by `transport`.
 
     It never retries, never follows redirects (a key could leave with them), and reads no proxy from the environment,
     because the target has it already.
     """
-    timeouts = target.timeouts
-    timeout = httpx2.Timeout(
-        connect=timeouts.connect_s,
-        pool=timeouts.connect_s,
-        write=timeouts.idle_s,
-        read=min(timeouts.first_byte_s, timeouts.deadline_s),
-    )
-    http_client = httpx2.Client(
-        transport=PatientTransport(target.proxy), timeout=timeout, trust_env=False, follow_redirects=False
-    )
+    http_client = httpx2.Client(transport=transport, timeout=timeout, trust_env=False, follow_redirects=False)
     if target.kind == "azure":
         # With a deployment every call is sent to it; without one, the client makes the model's name the deployment.
         return openai.AzureOpenAI(
@@ -47,3 +44,31 @@ def build_client(target: Target) -> openai.OpenAI:
         max_retries=0,
         http_client=http_client,
     )
+
+
+def build_transport(target: Target, timeout: httpx2.Timeout) -> Transport:
+    """What carries requests to `target`: our own pool where gevent runs this process, httpx2's elsewhere.
+
+    A proxy that is itself spoken to in TLS is left to httpx2, which can nest TLS in TLS. `timeout` is for relayed
+    calls.
+    """
+    nests_tls = target.proxy is not None and urlsplit(target.proxy).scheme == "https"
+    if runs_gevent() and not nests_tls:
+        from chatapi.upstream.dialling import Dialler  # imports gevent
+        from chatapi.upstream.gevent_transport import GeventTransport
+        from chatapi.upstream.pool import Pool
+
+        dialler = Dialler(target.base_url, target.proxy, target.timeouts.connect_s)
+        return GeventTransport(Pool(dialler, timeout), timeout)
+    from chatapi.upstream.plain_transport import PlainTransport
+
+    return PlainTransport(target.proxy, timeout)
+
+
+def runs_gevent() -> bool:
+    """Whether gevent has put itself into this process' sockets."""
+    if "gevent.monkey" not in sys.modules:
+        return False
+    from gevent import monkey
+
+    return bool(monkey.is_module_patched("socket"))

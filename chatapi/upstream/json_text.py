@@ -27,6 +27,19 @@ def loads(data: bytes) -> Any:
         raise ValueError("nested too deeply") from error
 
 
+def read(data: bytes) -> tuple[Any, bytes]:
+    """Decode what an upstream sent, and say it: as it came where it is proper JSON, else anew.
+
+    Raises:
+        ValueError: it is no JSON at all.
+    """
+    try:
+        return orjson.loads(data), data
+    except orjson.JSONDecodeError:
+        value = loads(data)
+        return value, orjson.dumps(value)
+
+
 def _encodable(value: Any) -> Any:
     """The same value without lone surrogates."""
     if isinstance(value, str):

@@ -1,4 +1,5 @@
-"""Server-sent events, read incrementally: bytes in, events out, however the network has cut them.
+"""Server-sent events, parsed: bytes in, events out, however the network has cut them. What is only relayed is not
+parsed (`scanner`).
 
 Source: the WHATWG HTML standard, "Server-sent events" (lines end in CR, LF or CRLF, `:` begins a comment, a blank line
 ends an event); what is inside an event is OpenAI's API reference, `chat.completion.chunk`.
@@ -18,6 +19,7 @@ LARGEST_EVENT_BYTES = 16 * 1024 * 1024
 LINE_OVERHEAD_BYTES = 64  # what Python needs to keep a line, so that a million empty ones are not free
 BOM = b"\xef\xbb\xbf"
 DONE = b"[DONE]"
+DONE_EVENT = b"data: [DONE]\n\n"
 
 
 @dataclass(frozen=True, slots=True)

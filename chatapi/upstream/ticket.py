@@ -57,7 +57,13 @@ def holding(ticket: Ticket) -> Iterator[None]:
         ticket.unbind()  # the connection may serve another call by now
 
 
+def current_ticket() -> Ticket | None:
+    """The ticket that this thread or greenlet holds."""
+    return _now.ticket
+
+
 def bind_to_ticket(cut: Callable[[], None]) -> None:
     """Bind `cut` to the ticket that this thread or greenlet holds, if it holds one."""
-    if _now.ticket is not None:
-        _now.ticket.bind(cut)
+    ticket = _now.ticket
+    if ticket is not None:
+        ticket.bind(cut)

@@ -32,7 +32,7 @@ CREDENTIALS_REFUSED = "the upstream refused this gateway's credentials"
 def translate(error: BaseException) -> UpstreamError:
     """The domain's error for one of UPSTREAM_FAULTS."""
     if isinstance(error, openai.APIStatusError):
-        return _status_error(error)
+        return status_error(error.status_code, error.response.headers, error.body, key_in(error.request.headers))
     cause = error.__cause__ if isinstance(error, openai.APIConnectionError) and error.__cause__ else error
     match cause:
         case httpx2.ConnectTimeout():
@@ -51,14 +51,21 @@ def translate(error: BaseException) -> UpstreamError:
             return UpstreamFailed("the upstream could not be called")
 
 
-def _status_error(error: openai.APIStatusError) -> UpstreamError:
-    status = error.status_code
-    retry_after_s = _retry_after_s(error.response.headers)
+def status_error(status: int, headers: Mapping[str, str], said: object, key: str) -> UpstreamError:
+    """The domain's error for a status that is no success.
+
+    Args:
+        status: the HTTP status.
+        headers: the answer's, by names in lower case.
+        said: the answer's body, decoded, or whatever else came.
+        key: the key that the request was sent with.
+    """
+    retry_after_s = _retry_after_s(headers)
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return UpstreamRefused(CREDENTIALS_REFUSED, status=status)  # its message quotes a part of the key
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         return UpstreamUnreachable("the proxy on the way to the upstream wants credentials", status=status)
-    body = error_object(error.body, key_in(error.request.headers))
+    body = error_object(said, key)
     reason = f"the upstream answered {status}"
     if body is not None:
         reason += f": {body['message']}"

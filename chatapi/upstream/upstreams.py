@@ -1,4 +1,5 @@
-"""The upstreams of an installation, and the two ways to call one: whole (`complete`) and as a stream (`open`).
+"""The upstreams of an installation, and the ways to call one: with the openai client (`complete`, or `open` for a
+stream), or relaying the bytes of a request (`relay`, `relay_stream`).
 
 Importing this module is cheap: openai and httpx2 are imported when the first call, or `warm_up()`, needs them.
 """
@@ -34,7 +35,7 @@ class Upstream:
         self._lock = threading.Lock()
 
     def complete(self, body: Mapping[str, object], *, call_id: str, on_cancel: OnCancel | None = None) -> UpstreamReply:
-        """Make a plain chat completion; `body` goes out as it is, without `stream` and `stream_options`.
+        """Make a plain chat completion with the openai client; `body` goes out without `stream` and `stream_options`.
 
         Args:
             body: the request, of which only `model` and `messages` are certain.
@@ -48,7 +49,7 @@ class Upstream:
         return self._connected().complete(body, call_id, _ticket(on_cancel))
 
     def open(self, body: Mapping[str, object], *, call_id: str, on_cancel: OnCancel | None = None) -> UpstreamStream:
-        """Open a streamed chat completion; `body` goes out as it is, with `stream`. Returns once the status is known.
+        """Open a stream with the openai client; `body` goes out with `stream`. Returns once the status is known.
 
         Args: as above.
 
@@ -56,6 +57,22 @@ class Upstream:
             UpstreamError: as above.
         """
         return self._connected().open(body, call_id, _ticket(on_cancel))
+
+    def relay(self, body: bytes, model: str, *, call_id: str, on_cancel: OnCancel | None = None) -> UpstreamReply:
+        """Make a plain chat completion; the bytes go out as they are. `model` is what they name.
+
+        Args and raises: as above.
+        """
+        return self._connected().relay(body, model, call_id, _ticket(on_cancel))
+
+    def relay_stream(
+        self, body: bytes, model: str, *, call_id: str, pass_usage: bool, on_cancel: OnCancel | None = None
+    ) -> UpstreamStream:
+        """Open a streamed chat completion; the bytes, which ask for a stream, go out as they are.
+
+        Args and raises: as above; `pass_usage` says whether an event for usage alone is among those that come.
+        """
+        return self._connected().relay_stream(body, model, call_id, _ticket(on_cancel), pass_usage=pass_usage)
 
     def warm_up(self) -> None:
         """Import and make the client now (about a second), so that the first call does not wait for it."""

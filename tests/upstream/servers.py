@@ -7,14 +7,17 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import pytest
 
 from chatapi.errors import UpstreamError
 from chatapi.settings import Settings
-from chatapi.upstream.upstreams import Upstream, build_upstreams
+from chatapi.upstream.reply import UpstreamReply
+from chatapi.upstream.sse import Event, Splitter
+from chatapi.upstream.stream import UpstreamStream
+from chatapi.upstream.upstreams import OnCancel, Upstream, build_upstreams
 
 # Put together here, so that no scanner for leaked keys takes it for one.
 KEY = "sk-" + "proj-abcdefghijklmnop1234"
@@ -109,13 +112,60 @@ def serving(script: Script) -> Iterator[ScriptedServer]:
         server.close()
 
 
+way = "asked"
+"""By which way `Calls` go up; a fixture sets it, so that each test runs by either."""
+
+
+class Calls:
+    """Calls an upstream by the way that the test is run for; a stream's events come parsed."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+        self.name = upstream.name
+        self.warm_up = upstream.warm_up
+
+    def complete(self, body: Mapping[str, object], *, call_id: str, on_cancel: OnCancel | None = None) -> UpstreamReply:
+        if way == "asked":
+            return self.upstream.complete(body, call_id=call_id, on_cancel=on_cancel)
+        raw = json.dumps({name: value for name, value in body.items() if name != "stream"}).encode()
+        return self.upstream.relay(raw, str(body["model"]), call_id=call_id, on_cancel=on_cancel)
+
+    def open(self, body: Mapping[str, object], *, call_id: str, on_cancel: OnCancel | None = None) -> Events:
+        if way == "asked":
+            return Events(self.upstream.open(body, call_id=call_id, on_cancel=on_cancel))
+        raw = json.dumps({**body, "stream": True}, separators=(",", ":")).encode()
+        model = str(body["model"])
+        return Events(self.upstream.relay_stream(raw, model, call_id=call_id, pass_usage=True, on_cancel=on_cancel))
+
+
+class Events:
+    """A stream's events, parsed."""
+
+    def __init__(self, stream: UpstreamStream) -> None:
+        self.stream = stream
+        self.close = stream.close
+        self._events = self._parse()
+
+    @property
+    def upstream_id(self) -> str | None:
+        return self.stream.upstream_id
+
+    def __iter__(self) -> Iterator[Event]:
+        return self._events
+
+    def _parse(self) -> Iterator[Event]:
+        splitter = Splitter()
+        for block in self.stream:
+            yield from splitter.feed(block)
+
+
 @contextlib.contextmanager
-def upstream_at(base_url: str | None, **settings: object) -> Iterator[Upstream]:
+def upstream_at(base_url: str | None, **settings: object) -> Iterator[Calls]:
     """The upstream that the settings give, with short timeouts, and closed in the end."""
     values: dict[str, object] = {"connect_timeout_s": 2, "first_byte_timeout_s": 5, "idle_timeout_s": 5}
     upstreams = build_upstreams(Settings(**(values | {"openai_base_url": base_url} | settings)))  # type: ignore[arg-type]
     try:
-        yield upstreams.resolve(None)[0]
+        yield Calls(upstreams.resolve(None)[0])
     finally:
         upstreams.close()
 

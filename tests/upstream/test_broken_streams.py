@@ -28,6 +28,8 @@ from tests.upstream.servers import (
     upstream_at,
 )
 
+pytestmark = pytest.mark.usefixtures("way")
+
 
 def test_silence_in_the_middle_of_a_stream_is_noticed_by_the_idle_timeout() -> None:
     error = failure(streaming(event(delta("He")), 0.6), stream=True, idle_timeout_s=0.2)

@@ -23,6 +23,8 @@ from tests.upstream.servers import (
     upstream_at,
 )
 
+pytestmark = pytest.mark.usefixtures("way")
+
 HELLO = [event(delta("Hel")), event(delta("lo", "stop")), event(b"[DONE]"), END]
 
 

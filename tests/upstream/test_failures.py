@@ -34,6 +34,8 @@ from tests.upstream.servers import (
     upstream_at,
 )
 
+pytestmark = pytest.mark.usefixtures("way")
+
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 PROGRAM = """
@@ -50,6 +52,17 @@ with serving(silent) as server, upstream_at(server.base_url, idle_timeout_s=0.2)
     except UpstreamTimeout:
         print("all is well")
 """
+
+
+TWICE = ("calls", "failures", "proxies", "broken_streams", "cutting_off")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TWICE)
+def test_what_holds_in_threads_holds_under_gevent(name: str) -> None:
+    arguments = [sys.executable, "-m", "tests.upstream.under_gevent", f"tests/upstream/test_{name}.py"]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_calls_run_side_by_side_and_can_be_cut_under_gevent() -> None:

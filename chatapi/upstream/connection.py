@@ -1,0 +1,120 @@
+"""One connection to an upstream, for gevent: bytes out and in, with patience, and an end that anybody can make."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import time
+from typing import Any
+
+import httpx2
+from gevent import monkey
+
+from chatapi.upstream.patience import Patience
+
+READ_BYTES = 65_536  # at most; a read takes what is there
+BYTES_ACKED_AT = 120  # of Linux' struct tcp_info, tcpi_bytes_acked, 64 bits
+TCP_INFO_BYTES = 128
+
+_real_poll: Any = monkey.get_original("select", "poll")
+_real_socket: Any = monkey.get_original("socket", "socket")
+
+
+class NothingSent(Exception):
+    """The request has not reached the upstream, not even a part of it: it may be sent again on another connection."""
+
+
+class Connection:
+    """A connected socket. Its reads wait as long as `patience` allows; whoever sends a request sets it first."""
+
+    __slots__ = ("_acked_before", "_poll", "_socket", "_used", "idle_since", "patience")
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+        self._poll = _real_poll()
+        self._poll.register(connected.fileno(), 1)  # POLLIN
+        self._used = False
+        self._acked_before: int | None = None
+        self.idle_since = 0.0
+        self.patience = Patience(0.0, 0.0)
+
+    def is_quiet(self) -> bool:
+        """Whether the upstream has said nothing since its last answer. One that has closed the connection has."""
+        return not self._poll.poll(0)
+
+    def send(self, request: bytes, timeout_s: float | None) -> None:
+        """Send a whole request, waiting at most `timeout_s` where the upstream does not take it.
+
+        An upstream that stops reading may still answer, and says why; so what fails later than the first bytes is left
+        to the read that follows.
+
+        Raises:
+            NothingSent: not even the beginning could be sent.
+            httpx2.WriteTimeout: the upstream did not take it in time.
+        """
+        sock = self._socket
+        self._acked_before = self._acked() if self._used else None
+        sock.settimeout(timeout_s)
+        try:
+            sent = sock.send(request)
+        except (OSError, ValueError) as error:
+            raise NothingSent from error
+        if sent < len(request):
+            try:
+                sock.sendall(memoryview(request)[sent:])
+            except TimeoutError as error:
+                raise httpx2.WriteTimeout(str(error)) from error
+            except (OSError, ValueError):
+                pass
+
+    def read(self) -> bytes:
+        """What has come, or b"" at the end.
+
+        Raises:
+            httpx2.ReadTimeout: the patience is over.
+            httpx2.ReadError: the connection broke.
+        """
+        sock = self._socket
+        sock.settimeout(self.patience.next_timeout_s())
+        try:
+            return sock.recv(READ_BYTES)
+        except TimeoutError as error:
+            raise httpx2.ReadTimeout(str(error)) from error
+        except (OSError, ValueError) as error:  # ValueError: a TLS connection that was shut down under its reader
+            raise httpx2.ReadError(str(error)) from error
+
+    def missed_the_request(self) -> bool:
+        """Whether the end that was just read was made before the request came.
+
+        Then not one byte of it was acknowledged: the end itself would have acknowledged what had come before. Only a
+        connection that was used before is asked; where the kernel does not tell, the answer is no.
+        """
+        return self._acked_before is not None and self._acked() == self._acked_before
+
+    def rest(self) -> None:
+        """The answer is over; another request may use this connection."""
+        self._used = True
+        self.idle_since = time.monotonic()
+
+    def abort(self) -> None:
+        """End a read that blocks in another greenlet. The connection is of no use afterwards."""
+        # By the system's own call: gevent's would raise its own error in the reader, and TLS would lose its state.
+        with contextlib.suppress(OSError, ValueError):
+            plain = _real_socket(fileno=self._socket.fileno())
+            try:
+                plain.shutdown(socket.SHUT_RDWR)
+            finally:
+                plain.detach()
+
+    def close(self) -> None:
+        """Close it."""
+        with contextlib.suppress(OSError):
+            self._socket.close()
+
+    def _acked(self) -> int | None:
+        try:
+            info = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
+            return int(struct.unpack_from("Q", info, BYTES_ACKED_AT)[0])
+        except (AttributeError, OSError, struct.error):  # no Linux, or an old one
+            return None

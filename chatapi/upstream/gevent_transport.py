@@ -1,0 +1,85 @@
+"""httpx2's interface to our own pool of connections: the openai client's way up, under gevent."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+
+import httpx2
+
+from chatapi.upstream.answer import ANSWER, Decoded
+from chatapi.upstream.answer import Answer as AnyAnswer
+from chatapi.upstream.letterhead import Letterhead
+from chatapi.upstream.patience import Patience
+from chatapi.upstream.pool import Answer, Pool
+from chatapi.upstream.ticket import Ticket, current_ticket
+from chatapi.upstream.transport import Transport
+
+MOST_LETTERHEADS = 256
+
+
+class GeventTransport(Transport):
+    """Sends requests over a pool. The answer lies in the response's extensions, for whoever must be patient with it.
+
+    Args:
+        pool: the connections.
+        timeout: for relayed calls; the openai client brings its own.
+    """
+
+    def __init__(self, pool: Pool, timeout: httpx2.Timeout) -> None:
+        self.pool = pool
+        self._read_timeout_s = float(timeout.read or math.inf)
+        self._lines = functools.lru_cache(MOST_LETTERHEADS)(self._lines_of)
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request and return its answer as soon as the status and headers are there."""
+        url = request.url
+        scheme, host, port = self.pool.dialler.origin
+        if (url.scheme, url.raw_host.decode("ascii")) != (scheme, host) or url.port not in {None, port}:
+            raise httpx2.UnsupportedProtocol("this is not the upstream's address")
+        lines = b"".join(b"%b: %b\r\n" % header for header in request.headers.raw)
+        head = b"%b %b%b HTTP/1.1\r\n%b" % (
+            request.method.encode("ascii"),
+            self.pool.dialler.target_prefix,
+            url.raw_path,
+            lines,
+        )
+        patience = Patience(request.extensions["timeout"]["read"], math.inf)
+        answer = self.pool.send(head, request.read(), patience, current_ticket())
+        return _response(answer)
+
+    def relay(self, letterhead: Letterhead, call_id: str, body: bytes, ticket: Ticket) -> AnyAnswer:
+        """Send a body; return when the status and headers of its answer have come."""
+        head = b"%b%b\r\nContent-Length: %d\r\n" % (self._lines(letterhead), call_id.encode("ascii"), len(body))
+        answer = self.pool.send(head, body, Patience(self._read_timeout_s, math.inf), ticket)
+        if answer.headers.get("content-encoding", "identity") == "identity":
+            return answer
+        return Decoded(_response(answer))  # not what was asked for
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self.pool.close()
+
+    def _lines_of(self, letterhead: Letterhead) -> bytes:
+        return letterhead.lines(self.pool.dialler.target_prefix)
+
+
+class Body(httpx2.SyncByteStream):
+    """An answer's body as httpx2 reads it."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[bytes]:
+        while piece := self._answer.read():
+            yield piece
+
+    def close(self) -> None:
+        """Give up what has not been read."""
+        self._answer.close()
+
+
+def _response(answer: Answer) -> httpx2.Response:
+    extensions = {"http_version": b"HTTP/1.1", ANSWER: answer}
+    return httpx2.Response(answer.status, headers=answer.header_lines, stream=Body(answer), extensions=extensions)

@@ -1,0 +1,191 @@
+"""The way bytes travel to an upstream: httpx2's connection pool, with three things that it lacks.
+
+- The patience with a silent upstream may change in the middle of an answer: long for the first byte, shorter between
+  two chunks, and never beyond the call's deadline. httpx2 has one read timeout for a whole answer.
+- A blocked read can be ended from another thread or greenlet, by shutting its socket down.
+- An error says whether the request had been sent: what fails before that (also inside a proxy's CONNECT) is a
+  `ConnectError` or `ConnectTimeout`.
+
+Only blocking sockets are used, so it works the same in threads and under gevent's monkey-patching.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import httpcore2
+import httpx2
+
+from chatapi.upstream.answer import ANSWER, Answer, Decoded
+from chatapi.upstream.letterhead import Letterhead
+from chatapi.upstream.patience import Patience
+from chatapi.upstream.ticket import Ticket, bind_to_ticket, holding
+from chatapi.upstream.transport import Transport
+
+MOST_CONNECTIONS = 1000
+KEEPALIVE_EXPIRY_S = 30.0
+
+CORE_ERRORS = (
+    httpcore2.TimeoutException,
+    httpcore2.NetworkError,
+    httpcore2.ProtocolError,
+    httpcore2.ProxyError,
+    httpcore2.UnsupportedProtocol,
+)
+
+
+class PatientStream(httpcore2.NetworkStream):
+    """A connection's bytes, read with the patience of the call that uses it now."""
+
+    def __init__(self, inner: httpcore2.NetworkStream) -> None:
+        self._inner = inner
+        self.patience: Patience | None = None
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Read what is there, waiting as long as the patience allows, or else `timeout` seconds."""
+        return self._inner.read(max_bytes, timeout if self.patience is None else self.patience.next_timeout_s())
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Write a request: the patience of the answer before it is over, and it can be cut off by its ticket."""
+        self.patience = None
+        bind_to_ticket(self.abort)
+        self._inner.write(buffer, timeout)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._inner.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.NetworkStream:
+        """Go on in TLS."""
+        return PatientStream(self._inner.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        """What httpcore2 asks of a connection (`socket`, `is_readable`, …)."""
+        return self._inner.get_extra_info(info)
+
+    def abort(self) -> None:
+        """End a read that blocks in another thread or greenlet. The connection is of no use afterwards."""
+        with contextlib.suppress(OSError):  # it is closed already
+            self.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
+
+class PatientBackend(httpcore2.SyncBackend):
+    """Opens connections that are read with patience."""
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.NetworkStream:
+        """Open a connection; `timeout` in seconds."""
+        return PatientStream(super().connect_tcp(host, port, timeout, local_address, socket_options))
+
+
+class _Body(httpx2.SyncByteStream):
+    """An answer's body, with httpcore2's errors as httpx2's."""
+
+    def __init__(self, inner: Iterable[bytes]) -> None:
+        self._inner = inner
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _errors_as_httpx2():
+            yield from self._inner
+
+    def close(self) -> None:
+        if hasattr(self._inner, "close"):
+            self._inner.close()
+
+
+class _Source:
+    """The connection of one answer, as long as it is this answer's."""
+
+    def __init__(self, connection: PatientStream) -> None:
+        self._connection = connection
+        self._patience: Patience | None = None
+
+    def be_patient(self, patience: Patience) -> None:
+        self._patience = self._connection.patience = patience
+
+    def abort(self) -> None:
+        if self._connection.patience is self._patience:
+            self._connection.abort()
+
+
+class PlainTransport(Transport):
+    """httpx2's transport over connections as above.
+
+    Args:
+        proxy: the URL of an HTTP proxy on the way, or None.
+        timeout: for relayed calls; the openai client brings its own.
+    """
+
+    def __init__(self, proxy: str | None, timeout: httpx2.Timeout) -> None:
+        self._timeout = timeout
+        shared: dict[str, Any] = {
+            "ssl_context": httpx2.create_ssl_context(),
+            "max_connections": MOST_CONNECTIONS,
+            "max_keepalive_connections": MOST_CONNECTIONS,
+            "keepalive_expiry": KEEPALIVE_EXPIRY_S,
+            "network_backend": PatientBackend(),
+        }
+        if proxy is None:
+            self._pool = httpcore2.ConnectionPool(**shared)
+        else:
+            via = httpx2.Proxy(proxy)
+            self._pool = httpcore2.HTTPProxy(str(via.url), proxy_auth=via.raw_auth, **shared)
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request and return its answer as soon as the status and headers are there."""
+        sent = False
+
+        def trace(event: str, info: dict[str, Any]) -> None:
+            nonlocal sent
+            if event == "http11.send_request_headers.started":
+                sent = info["request"].method != b"CONNECT"
+
+        url = request.url
+        core_request = httpcore2.Request(
+            method=request.method,
+            url=httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+            headers=request.headers.raw,
+            content=request.stream,
+            extensions={**request.extensions, "trace": trace},
+        )
+        with _errors_as_httpx2(lambda: sent):
+            answer = self._pool.handle_request(core_request)
+        if not isinstance(answer.stream, Iterable):
+            raise TypeError("the connection pool gave an asynchronous body")
+        extensions = {**answer.extensions, ANSWER: _Source(answer.extensions["network_stream"])}
+        body = _Body(answer.stream)
+        return httpx2.Response(answer.status, headers=answer.headers, stream=body, extensions=extensions)
+
+    def relay(self, letterhead: Letterhead, call_id: str, body: bytes, ticket: Ticket) -> Answer:
+        """Send a body; return when the status and headers of its answer have come."""
+        with holding(ticket):
+            return Decoded(self.handle_request(letterhead.request(call_id, body, self._timeout)))
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._pool.close()
+
+
+@contextlib.contextmanager
+def _errors_as_httpx2(sent: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Raise httpx2's error of the same name; ConnectError for all that happens before the request was sent."""
+    try:
+        yield
+    except CORE_ERRORS as error:
+        if sent():
+            kind = getattr(httpx2, type(error).__name__, httpx2.TransportError)
+        else:
+            kind = httpx2.ConnectTimeout if isinstance(error, httpcore2.TimeoutException) else httpx2.ConnectError
+        raise kind(str(error)) from error

@@ -1,0 +1,226 @@
+"""The connections to one upstream under gevent, kept alive between calls, and the answers that come over them.
+
+geventhttpclient's parser (llhttp, in C) reads the answers. Errors are httpx2's, and say whether a request was sent:
+what fails before that is a `ConnectError`, `ConnectTimeout`, `ProxyError` or `PoolTimeout`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+import httpx2
+from gevent.lock import Semaphore
+from geventhttpclient._parser import HTTPParseError, HTTPResponseParser
+
+from chatapi.upstream.connection import Connection, NothingSent
+from chatapi.upstream.dialling import Dialler
+from chatapi.upstream.patience import Patience
+from chatapi.upstream.ticket import Ticket
+
+MOST_CALLS = 4000  # at once; as many as the worker takes from clients
+KEEPALIVE_EXPIRY_S = 30.0
+LARGEST_HEAD_BYTES = 256 * 1024
+FIRST_FINAL_STATUS = 200
+
+
+class Pool:
+    """Connections that one dialler opens. What is used most recently is used next, so that the others can expire."""
+
+    def __init__(self, dialler: Dialler, timeout: httpx2.Timeout) -> None:
+        self.dialler = dialler
+        self._wait_s = timeout.pool
+        self._write_timeout_s = timeout.write
+        self._idle: deque[Connection] = deque()
+        self._free = Semaphore(MOST_CALLS)
+
+    def send(self, head: bytes, body: bytes, patience: Patience, ticket: Ticket | None) -> Answer:
+        """Send a request; return when the status and headers of its answer have come.
+
+        Args:
+            head: the request line and the header lines, each with its end.
+            body: as its Content-Length says.
+            patience: how long reads may block, also those of the body.
+            ticket: may cut the call off.
+
+        Raises:
+            httpx2.TransportError: see above.
+        """
+        if not self._free.acquire(timeout=self._wait_s):
+            raise httpx2.PoolTimeout("too many calls are under way")
+        try:
+            return self._send(head + self.dialler.headers + b"\r\n" + body, patience, ticket)
+        except BaseException:
+            self._free.release()
+            raise
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def give_back(self, connection: Connection, *, good: bool) -> None:
+        """An answer is over; its connection may be good for another."""
+        self._free.release()
+        if not good:
+            connection.close()
+            return
+        connection.rest()
+        self._idle.append(connection)
+        while self._idle and connection.idle_since - self._idle[0].idle_since > KEEPALIVE_EXPIRY_S:
+            self._idle.popleft().close()
+
+    def _send(self, request: bytes, patience: Patience, ticket: Ticket | None) -> Answer:
+        while True:
+            connection = self._rested()
+            is_new = connection is None
+            if connection is None:
+                connection = self.dialler.dial()
+            connection.patience = patience
+            if ticket is not None:
+                ticket.bind(connection.abort)
+            try:
+                connection.send(request, self._write_timeout_s)
+                answer = Answer(self, connection)
+                answer.begin()
+                return answer
+            except NothingSent as error:
+                connection.close()
+                if is_new or (ticket is not None and ticket.is_cancelled()):
+                    raise httpx2.ConnectError("the request could not be sent") from error
+            except BaseException:
+                connection.close()
+                raise
+
+    def _rested(self) -> Connection | None:
+        """An idle connection that the upstream has not closed, if there is one."""
+        oldest = time.monotonic() - KEEPALIVE_EXPIRY_S
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.idle_since >= oldest and connection.is_quiet():
+                return connection
+            connection.close()
+        return None
+
+
+class Answer(HTTPResponseParser):
+    """An answer: its status, its headers (names in lower case), and its body as it comes."""
+
+    def __init__(self, pool: Pool, connection: Connection) -> None:
+        super().__init__()
+        self.status = 0
+        self.header_lines: list[tuple[str, str]] = []
+        self._pool = pool
+        self._connection: Connection | None = connection
+        self._pieces: list[bytearray] = []
+        self._name = self._value = ""
+        self._is_complete = False
+        self._has_more = False  # than one answer: the connection is of no use then
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers; of several with one name the last."""
+        return dict(self.header_lines)
+
+    def begin(self) -> None:
+        """Read the status and headers, behind whatever interim ones come first.
+
+        Raises:
+            NothingSent: the upstream had closed the connection before the request came.
+            httpx2.TransportError: there is no answer.
+        """
+        connection = self._open()
+        received = 0
+        while self.status == 0:
+            data = connection.read()
+            if not received and not data and connection.missed_the_request():
+                raise NothingSent
+            received += len(data)
+            self._take(data)
+            if self.status == 0 and (not data or received > LARGEST_HEAD_BYTES):
+                raise httpx2.RemoteProtocolError("the answer has no proper beginning")
+        if self._is_complete:
+            self._give_back()
+
+    def read(self) -> bytes:
+        """The next bytes of the body, as many as have come; b"" at its end.
+
+        Raises:
+            httpx2.TransportError: it broke off.
+        """
+        while not self._pieces:
+            if self._is_complete:
+                return b""
+            self._take(self._open().read())
+            if self._is_complete:
+                self._give_back()
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)
+
+    def be_patient(self, patience: Patience) -> None:
+        """From now on reads have this patience."""
+        if self._connection is not None:
+            self._connection.patience = patience
+
+    def abort(self) -> None:
+        """End a read that blocks in another greenlet."""
+        if self._connection is not None:
+            self._connection.abort()
+
+    def close(self) -> None:
+        """Give up what has not been read. Idempotent."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._pool.give_back(connection, good=False)
+
+    def _open(self) -> Connection:
+        if self._connection is None:
+            raise httpx2.ReadError("the answer was closed")
+        return self._connection
+
+    def _take(self, data: bytes) -> None:
+        try:
+            self.feed(data)  # nothing means the end, which some answers have for their length
+        except HTTPParseError as error:
+            raise httpx2.RemoteProtocolError(str(error)) from error
+
+    def _give_back(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._pool.give_back(connection, good=self.should_keep_alive() and not self._has_more)
+
+    # What the parser calls:
+
+    def _on_message_begin(self) -> None:
+        self._has_more = self._is_complete
+
+    def _on_status(self, _reason: str) -> None:
+        pass
+
+    def _on_header_field(self, name: str) -> None:
+        if self._value:
+            self._end_header()
+        self._name += name
+
+    def _on_header_value(self, value: str) -> None:
+        self._value += value or " "
+
+    def _end_header(self) -> None:
+        if self._name and self.status == 0:
+            self.header_lines.append((self._name.lower(), self._value.strip()))
+        self._name = self._value = ""
+
+    def _on_headers_complete(self) -> None:
+        self._end_header()
+        code = self.get_code()
+        if code < FIRST_FINAL_STATUS:
+            self.header_lines.clear()
+        elif self.status == 0:
+            self.status = code
+
+    def _on_body(self, piece: bytearray) -> None:
+        if not self._has_more:
+            self._pieces.append(piece)
+
+    def _on_message_complete(self) -> None:
+        self._is_complete = self.status != 0

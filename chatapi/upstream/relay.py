@@ -1,0 +1,119 @@
+"""Relaying a chat completion: the request's bytes go out over the same connections as the openai client's calls, with
+the URL and the headers that the client's configuration yields (key, organisation, project, Azure's paths).
+
+What the client would send is asked of the client itself, once per upstream and not per call: it makes a request, which
+is taken down instead of sent.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+
+import httpx2
+import openai
+
+from chatapi.errors import UpstreamBroken, UpstreamError, UpstreamUnreachable
+from chatapi.upstream import json_text
+from chatapi.upstream.answer import Answer
+from chatapi.upstream.asking import PATH, STREAM_HEADERS
+from chatapi.upstream.exchange import Exchange, cut_here
+from chatapi.upstream.letterhead import CALL_ID_HEADER, Letterhead
+from chatapi.upstream.said import key_in
+from chatapi.upstream.targets import Target, Timeouts
+from chatapi.upstream.ticket import Ticket
+from chatapi.upstream.translate import UPSTREAM_FAULTS, status_error, translate
+from chatapi.upstream.transport import Transport
+
+OF_EACH_CALL = frozenset({b"content-length", CALL_ID_HEADER.lower().encode("ascii")})
+MOST_LETTERHEADS = 256
+LARGEST_REFUSAL_BYTES = 1024 * 1024
+SUCCESS = range(200, 300)
+
+
+class Relay:
+    """Sends bodies that are made already.
+
+    Args:
+        client: whose configuration says where to and with which headers.
+        transport: the connections, shared with the client.
+        target: the upstream.
+    """
+
+    def __init__(self, client: openai.OpenAI, transport: Transport, target: Target) -> None:
+        self._client = client
+        self._transport = transport
+        self._timeouts: Timeouts = target.timeouts
+        self._path_has_model = target.kind == "azure" and target.deployment is None
+        self._letterhead = functools.lru_cache(MOST_LETTERHEADS)(self._take_down)
+
+    def send(self, body: bytes, model: str, call_id: str, ticket: Ticket, *, stream: bool) -> Exchange:
+        """Send a chat completion; return when the status and headers of its answer have come.
+
+        Args:
+            body: the JSON to send, as it is.
+            model: the model that it names.
+            call_id: goes along as a header.
+            ticket: may cut the call off.
+            stream: whether the body asks for a stream.
+
+        Raises:
+            UpstreamError: there is no answer, or it is not 200, or the ticket was cancelled.
+        """
+        letterhead = self._letterhead(model if self._path_has_model else "", stream)
+        if ticket.is_cancelled():
+            raise UpstreamUnreachable("the call was cut off before it was sent")
+        started_at = time.monotonic()
+        try:
+            answer = self._transport.relay(letterhead, call_id, body, ticket)
+        except UPSTREAM_FAULTS as error:
+            fault = translate(error)
+            raise (cut_here() if ticket.is_cancelled() and fault.may_have_run else fault) from error
+        exchange = Exchange(answer, self._timeouts, started_at, letterhead.key)
+        ticket.bind(exchange.close)
+        if answer.status not in SUCCESS:
+            try:
+                raise _refusal(answer, exchange)
+            finally:
+                ticket.unbind()
+        return exchange
+
+    def _take_down(self, model: str, stream: bool) -> Letterhead:
+        """What the client would send with a request for this model."""
+        note = _Note()
+        client = self._client.with_options(http_client=httpx2.Client(transport=note))
+        headers = STREAM_HEADERS if stream else {"Accept-Encoding": "identity"}
+        client.post(PATH, cast_to=httpx2.Response, body={"model": model}, options={"headers": headers})
+        request = note.request
+        lasting = tuple(header for header in request.headers.raw if header[0].lower() not in OF_EACH_CALL)
+        return Letterhead(request.url, lasting, key_in(request.headers))
+
+
+class _Note(httpx2.BaseTransport):
+    """Takes a request down instead of sending it."""
+
+    request: httpx2.Request
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.request = request
+        return httpx2.Response(200, json={})
+
+
+def _refusal(answer: Answer, exchange: Exchange) -> UpstreamError:
+    """What a status that is not 200 means; the answer's body says more."""
+    text = bytearray()
+    try:
+        for chunk in exchange.chunks():
+            text += chunk
+            if len(text) > LARGEST_REFUSAL_BYTES:
+                break
+    except UpstreamBroken:
+        if exchange.cut_here:
+            raise
+    finally:
+        exchange.close()
+    try:
+        body = json_text.loads(bytes(text))
+    except ValueError:
+        body = None
+    return status_error(answer.status, answer.headers, body, exchange.key)
