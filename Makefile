@@ -41,5 +41,5 @@ proof: install  ## Run the metering protocol's state machine with thousands of e
 chaos: install  ## Kill workers and cut connections for longer than `make test` does
 	@CHATAPI_CHAOS=long $(BIN)/python -m pytest --timeout=0 tests/chaos $(ARGS)
 
-bench: install  ## Measure
+bench: install  ## Measure, for half an hour; ARGS=--quick for a few minutes
 	@$(BIN)/python -m bench $(ARGS)

@@ -1,7 +1,8 @@
-"""Measure: `python -m bench [NAME …]` runs the scripts of bench/ one after the other, with what they take by default.
+"""Measure: `python -m bench [--quick] [NAME …]` runs the scripts of bench/ one after the other.
 
-Each script says more by `python -m bench.NAME --help`, and can be given other sizes there. Exits with 1 when one of
-them failed or missed its goal, after all have run.
+They take what they take by default (all together half an hour), or with --quick the least that shows that they work (a
+few minutes; not to compare anything by). Each script says more by `python -m bench.NAME --help`, and can be given other
+sizes there. Exits with 1 when one of them failed or missed its goal, after all have run.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m bench", description=__doc__, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="run only these")
-    names = parser.parse_args(arguments).names or list(scripts)
+    parser.add_argument("--quick", action="store_true", help="the least of each")
+    parsed = parser.parse_args(arguments)
+    names = parsed.names or list(scripts)
     if unknown := sorted(set(names) - scripts.keys()):
         parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(scripts)}")
-    ended = {name: run(name, scripts[name]) for name in names}
+    ended = {name: run(name, scripts[name], quick=parsed.quick) for name in names}
     print(
         "\n".join(["", *(f"{name}: {'done' if code == 0 else f'exit status {code}'}" for name, code in ended.items())])
     )
@@ -45,11 +48,12 @@ def find_scripts() -> dict[str, str]:
     return found
 
 
-def run(name: str, what: str) -> int:
+def run(name: str, what: str, *, quick: bool) -> int:
     """Run one script as a program of its own, and say how long it took; its exit status."""
     print(f"\n== {name}: {what}", flush=True)
     began = time.perf_counter()
-    code = subprocess.run([sys.executable, "-m", f"bench.{name}"], cwd=FOLDER.parent, check=False).returncode
+    command = [sys.executable, "-m", f"bench.{name}", *(["--quick"] if quick else [])]
+    code = subprocess.run(command, cwd=FOLDER.parent, check=False).returncode
     print(f"({time.perf_counter() - began:.0f} s)", flush=True)
     return code
 

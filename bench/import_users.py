@@ -1,4 +1,4 @@
-"""How long an import takes: `python -m bench.import_users [--users 10000] [--database-url URL]`.
+"""How long an import takes: `python -m bench.import_users [--quick] [--users 10000] [--database-url URL]`.
 
 Imports a file of users with given hashes (so nothing is hashed here) by the steps of `chatapi users import`:
 parse, look, plan, write; then the same file again, which must change nothing. Without a URL a new SQLite file is used.
@@ -27,11 +27,13 @@ GOAL_USERS, GOAL_S = 10_000, 20
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--users", type=int, default=GOAL_USERS)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the users")
+    parser.add_argument("--users", type=int)
     parser.add_argument("--tenants", type=int, default=100)
     parser.add_argument("--database-url", help="an empty database")
     arguments = parser.parse_args()
-    content = users_csv(arguments.users, arguments.tenants)
+    users = arguments.users or (GOAL_USERS // 10 if arguments.quick else GOAL_USERS)
+    content = users_csv(users, arguments.tenants)
     with tempfile.TemporaryDirectory() as folder:
         url = arguments.database_url or f"sqlite:///{Path(folder) / 'bench.sqlite3'}"
         runtime = build_runtime(load_settings(database_url=url, var_dir=Path(folder), openai_api_key="unused"))
@@ -46,7 +48,7 @@ def main() -> None:
             again = import_users(runtime, parse(io.BytesIO(content)))
         runtime.database.close()
     print(f"created {report.created}, then unchanged {again.unchanged}")
-    print(f"{arguments.users} users with given hashes: {took:.1f} s (goal: {GOAL_USERS} in under {GOAL_S} s)")
+    print(f"{users} users with given hashes: {took:.1f} s (goal: {GOAL_USERS} in under {GOAL_S} s)")
 
 
 def users_csv(users: int, tenants: int) -> bytes:

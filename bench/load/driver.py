@@ -51,6 +51,22 @@ class Load:
     path: str = "/v1/chat/completions"
     patience_s: float = 60.0
 
+    def request(self, number: int) -> bytes:
+        """The bytes of a client's request; each client has its own access token as long as there are enough."""
+        token = self.tokens[number % len(self.tokens)]
+        common = f"Host: {urlsplit(self.url).netloc}\r\nAuthorization: Bearer {token}\r\n"
+        if self.kind in {"question", "static"}:
+            query = "/api?q=" + self.prompt.replace(" ", "%20") if self.kind == "question" else "/"
+            return f"GET {query} HTTP/1.1\r\n{common}\r\n".encode()
+        body: dict[str, Any] = {"model": self.model, "messages": [{"role": "user", "content": self.prompt}]}
+        if self.kind == "stream":
+            body["stream"] = True
+        if self.most_tokens is not None:
+            body["max_completion_tokens"] = self.most_tokens
+        content = orjson.dumps(body)
+        lengths = f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+        return f"POST {self.path} HTTP/1.1\r\n{common}{lengths}".encode() + content
+
 
 @dataclass(slots=True)
 class Tally:
@@ -81,7 +97,7 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
     if not seconds:
         return {}
     ranked = sorted(seconds)
-    found = {f"p{share}": ranked[min(len(ranked) - 1, len(ranked) * share // 100)] for share in PERCENTILES}
+    found = {f"p{share}": ranked[-(-len(ranked) * share // 100) - 1] for share in PERCENTILES}
     return {name: round(value * 1000, 3) for name, value in (found | {"max": ranked[-1]}).items()}
 
 
@@ -103,7 +119,7 @@ class Run:
         """Drive the load until it is over."""
         began = time.perf_counter()
         self._end_at = began + self.load.seconds
-        clients = [Client(self, _request(self.load, number)) for number in range(self.load.in_flight)]
+        clients = [Client(self, self.load.request(number)) for number in range(self.load.in_flight)]
         self._active = len(clients)
         for client in clients:
             client.begin()
@@ -130,6 +146,7 @@ class Client(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._waiting = False
+        self._left = 0
 
     def begin(self) -> None:
         """Make the next call, if there is one to make."""
@@ -157,6 +174,9 @@ class Client(asyncio.Protocol):
         transport.write(self._request)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._left:  # a connection that this client has left for another
+            self._left -= 1
+            return
         self._transport = None
         if self._waiting:
             self._done("connection lost")
@@ -206,6 +226,8 @@ class Client(asyncio.Protocol):
             reason = run.judge(self._status, body)
         except ValueError:
             reason = "broken chunks"
+        if _CLOSES.search(self._head or b""):
+            self._leave()
         if reason is None:
             run.tally.took.append(time.perf_counter() - self._began)
             run.tally.first_byte.append(self._first_at - self._began)
@@ -214,9 +236,14 @@ class Client(asyncio.Protocol):
         self._done(reason)
 
     def _give_up(self) -> None:
+        self._leave()
         self._done("no end in time")
+
+    def _leave(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+            self._transport = None
+            self._left += 1
 
     def _done(self, reason: str | None) -> None:
         self._waiting = False
@@ -224,27 +251,7 @@ class Client(asyncio.Protocol):
             self._timer.cancel()
         if reason is not None:
             self._run.tally.broken[reason] += 1
-        if self._transport is not None and (reason is not None or _CLOSES.search(self._head or b"")):
-            self._transport.abort()
-            self._transport = None
         self.begin()
-
-
-def _request(load: Load, number: int) -> bytes:
-    """The bytes of a client's request; each has its own access token as long as there are enough."""
-    token = load.tokens[number % len(load.tokens)]
-    common = f"Host: {urlsplit(load.url).netloc}\r\nAuthorization: Bearer {token}\r\n"
-    if load.kind in {"question", "static"}:
-        query = "/api?q=" + load.prompt.replace(" ", "%20") if load.kind == "question" else "/"
-        return f"GET {query} HTTP/1.1\r\n{common}\r\n".encode()
-    body: dict[str, Any] = {"model": load.model, "messages": [{"role": "user", "content": load.prompt}]}
-    if load.kind == "stream":
-        body["stream"] = True
-    if load.most_tokens is not None:
-        body["max_completion_tokens"] = load.most_tokens
-    content = orjson.dumps(body)
-    head = f"POST {load.path} HTTP/1.1\r\n{common}Content-Type: application/json\r\nContent-Length: {len(content)}\r\n"
-    return head.encode() + b"\r\n" + content
 
 
 def as_json(load: Load) -> bytes:

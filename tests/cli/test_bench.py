@@ -15,7 +15,7 @@ from tests.support.processes import PROJECT_ROOT
 
 def test_every_script_is_found_and_says_what_it_measures() -> None:
     scripts = find_scripts()
-    assert {"import_users", "login_burst", "login_times"} <= scripts.keys()
+    assert {"gateways", "ledger_pairs", "large_ledger", "import_users", "login_burst", "login_times"} == scripts.keys()
     assert all(scripts.values())
     assert scripts.keys() <= {path.stem for path in Path(FOLDER).glob("*.py")}
 
@@ -41,3 +41,4 @@ def test_every_script_explains_itself(name: str) -> None:
     done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert "usage:" in done.stdout
+    assert "--quick" in done.stdout

@@ -29,13 +29,13 @@ CONFIGURATION = "max_connections = 200\nfsync = off\nfull_page_writes = off\n"
 class Postgres:
     """One PostgreSQL server, on a Unix socket in a folder of its own. It can be stopped and started again."""
 
-    def __init__(self) -> None:
+    def __init__(self, configuration: str = CONFIGURATION) -> None:
         # Not pytest's folder: the server runs as another user where the tests run as root, and must reach its data.
         self._folder = Path(tempfile.mkdtemp(prefix="chatapi-postgres-"))
         self._server: Any = get_server(self._folder / "data", cleanup_mode="delete", start=False)
         self._server.ensure_pgdata_inited()
         with (self._folder / "data" / "postgresql.conf").open("a") as file:
-            file.write(CONFIGURATION)
+            file.write(configuration)
         self._server.start()
         self._template: str | None = None
 
@@ -43,6 +43,11 @@ class Postgres:
         """The URL of one database as a user would write it: `postgresql://…`, by Unix socket."""
         url: str = self._server.get_uri(database=database)
         return url
+
+    @property
+    def pid(self) -> int:
+        """The process id of the postmaster."""
+        return int((self._folder / "data" / "postmaster.pid").read_text("utf-8").split()[0])
 
     def execute(self, statement: str) -> None:
         """Run one statement outside a transaction, as superuser."""
