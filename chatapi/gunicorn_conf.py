@@ -11,10 +11,12 @@ import signal
 import time
 from typing import Any
 
+from chatapi.endpoint.connections import notice_vanishing
 from chatapi.settings import load_settings
 
 DRAIN_LEAD_S = 3.0  # before the hard end, so that what is ended then is still settled
 DRAIN_PATIENCE_S = 1.5
+VANISHED_FACTOR = 2  # of the send timeout: to the kernel, who reads very slowly looks like who has vanished
 
 settings = load_settings()
 
@@ -34,9 +36,16 @@ proc_name = "chatapi"
 loglevel = "warning"
 
 
-def post_fork(_server: Any, _worker: Any) -> None:
+def when_ready(server: Any) -> None:
+    """The listening sockets are there, and no worker yet."""
+    for listener in server.LISTENERS:
+        notice_vanishing(listener.sock, VANISHED_FACTOR * settings.send_timeout_s)
+
+
+def post_fork(_server: Any, worker: Any) -> None:
     """Die of a SIGTERM that comes while the worker starts: it would be lost, and there is nothing to drain yet."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    worker.send_timeout_s = settings.send_timeout_s
 
 
 def post_worker_init(worker: Any) -> None:

@@ -22,6 +22,9 @@ from chatapi.endpoint.connections import PARTING_S, Chunks, Connection
 class Worker(GeventWorker):  # type: ignore[misc]
     """Knows which of its connections are between two requests."""
 
+    send_timeout_s = 30.0
+    """How long a client may take nothing; the configuration's hook sets it."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         message.MAX_REQUEST_LINE = self.cfg.limit_request_line  # gunicorn's setting goes no further than this constant
@@ -31,7 +34,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         """Serve a connection."""
         self._idle.add(client)
         try:
-            super().handle(listener, Connection(client), addr)
+            super().handle(listener, Connection(client, self.send_timeout_s), addr)
         finally:
             self._idle.discard(client)
 

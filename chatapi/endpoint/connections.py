@@ -3,7 +3,14 @@ parts politely."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import math
 import socket
+import ssl
+import struct
+import sys
+import termios
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,21 +27,47 @@ PARTING_S = 2.0
 MOST_PARTING_BYTES = 8 * 1024 * 1024
 
 
-class Connection:
-    """A socket whose `recv` knows how far a request has come, and when it should have been there.
+def notice_vanishing(listener: Any, timeout_s: float) -> None:
+    """Have the kernel give up on clients that vanish without a word, after about `timeout_s` seconds.
 
-    Waiting for a request to begin is bounded elsewhere, by gunicorn's `keepalive`. Everything but reading goes straight
-    to the socket.
+    What the listening socket is told holds for the connections that it accepts. Unix sockets need none of this.
+    """
+    if listener.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    wanted = {
+        "TCP_KEEPIDLE": math.ceil(timeout_s / 3),
+        "TCP_KEEPINTVL": math.ceil(timeout_s / 6),
+        "TCP_KEEPCNT": 4,
+        "TCP_USER_TIMEOUT": math.ceil(timeout_s * 1000),
+    }
+    for name, value in wanted.items():
+        if hasattr(socket, name):  # not everywhere is Linux
+            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _untaken(client: Any) -> int:
+    """The bytes of what was sent that the client's machine has not acknowledged yet."""
+    return int.from_bytes(fcntl.ioctl(client.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+
+class Connection:
+    """A socket whose `recv` knows how far a request has come, and when it should have been there, and whose `sendall`
+    gives up when the client takes nothing for `send_timeout_s` seconds.
+
+    Waiting for a request to begin is bounded elsewhere, by gunicorn's `keepalive`. Everything else goes straight to the
+    socket.
 
     While a request is being served, its client can be watched (gevent only): the hub looks at the socket when there is
     something to read, be it the end. A client that only stopped sending (shutdown(SHUT_WR)) looks the same as one that
     left. Once more is sent, such as a pipelined request, the end behind it cannot be seen, and nobody looks any longer.
     """
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, send_timeout_s: float = 30.0) -> None:
         self.socket = client
-        self.sendall = client.sendall
         self.send = client.send
+        self._send_timeout_s = send_timeout_s
+        self._bare = None if isinstance(client, ssl.SSLSocket) else getattr(client, "_sock", None)  # gevent's own
         self.beginning = b""
         """The first bytes of the request whose headers are being read, as far as they came at once."""
         self.unread = False
@@ -70,6 +103,38 @@ class Connection:
         self._due += len(received) * self._rate
         return bytes(received)
 
+    def sendall(self, data: bytes) -> None:
+        """Send all of it.
+
+        Raises:
+            ConnectionResetError: the client took nothing for too long, and is hung up on without further words.
+        """
+        sent = 0
+        if self._bare is not None:  # most pieces fit: no wait, no words with gevent
+            with suppress(BlockingIOError):
+                sent = self._bare.send(data)
+        if sent < len(data):
+            self._send_as_it_takes(memoryview(data)[sent:])
+
+    def _send_as_it_takes(self, rest: memoryview) -> None:
+        """Wait as long as the client takes anything: the kernel asks for more only when much of what it has is gone."""
+        self.socket.settimeout(self._send_timeout_s)
+        try:
+            while rest:
+                untaken = _untaken(self.socket)
+                try:
+                    rest = rest[self.socket.send(rest) :]
+                except TimeoutError:
+                    if _untaken(self.socket) >= untaken:
+                        raise self._cut() from None
+        finally:
+            self.socket.settimeout(None)
+
+    def _cut(self) -> ConnectionResetError:
+        self.unread = False
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # what is left is lost
+        return ConnectionResetError(errno.ECONNRESET, "the client reads too slowly")
+
     def watch(self) -> None:
         """Look out for the client's end from now on. Its request must have been read to its end."""
         if self._watcher is None:
@@ -93,7 +158,7 @@ class Connection:
     def _look(self) -> None:
         """Called in the hub, where nothing may block."""
         try:
-            received = self.socket._sock.recv(1, socket.MSG_PEEK)
+            received = self.socket._sock.recv(1, socket.MSG_PEEK)  # never waits, as gevent's own would
         except BlockingIOError:
             return
         except OSError:

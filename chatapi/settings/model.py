@@ -203,6 +203,9 @@ class Settings(BaseSettings):
     graceful_timeout_s: int = _named(
         "CHATAPI_GRACEFUL_TIMEOUT_S", default=30, gt=3, description="Seconds that calls have to finish after SIGTERM."
     )
+    send_timeout_s: float = _named(
+        "CHATAPI_SEND_TIMEOUT_S", default=30.0, ge=1, description="Longest time for which a client may take nothing."
+    )
     body_limit_bytes: int = _named(
         "CHATAPI_BODY_LIMIT_BYTES", default=2 * 1024 * 1024, gt=0, description="Largest request body that is read."
     )
