@@ -10,14 +10,13 @@ from __future__ import annotations
 import re
 from calendar import monthrange
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from uuid import UUID
 
 UNITS = {"day": 1, "week": 7, "month": 0, "year": 0}  # days; months and years are counted by the calendar
 LEAST_DAYS = 31
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LAST_ZONE = timezone(timedelta(hours=-12))  # where every date, and so every month, ends last
-ID_SLACK = timedelta(days=2)  # a local day lasts until 12:00 UTC of the next; the rest is for clocks that differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ class Month:
 
     def ended_long_before(self, first_day: str) -> bool:
         """Whether even the last calls made in it belong to earlier days than `first_day`, everywhere on Earth."""
-        return self.following.first_id < beyond_ids(first_day, -ID_SLACK)
+        return (date.fromisoformat(first_day) - timedelta(days=2)).isoformat() > self.following.first_day
 
 
 def months_from(now: datetime, ahead: int) -> list[Month]:
@@ -108,8 +107,3 @@ def months_from(now: datetime, ahead: int) -> list[Month]:
 def first_id(instant: datetime) -> UUID:
     """The least time-ordered id of an instant."""
     return UUID(int=((instant - EPOCH) // timedelta(milliseconds=1)) << 80)
-
-
-def beyond_ids(first_day: str, slack: timedelta = ID_SLACK) -> UUID:
-    """An id above all those that calls of days before `first_day` have, where clocks agree within a day."""
-    return first_id(datetime.combine(date.fromisoformat(first_day), time(), tzinfo=UTC) + slack)

@@ -16,7 +16,7 @@ from chatapi.domain.retention import Keep, Month
 from chatapi.errors import DatabaseUnavailable, Unavailable
 from chatapi.logic.runtime import Runtime
 from chatapi.storage import retention as storage
-from chatapi.storage.retention import Old
+from chatapi.storage.retention import Old, Part
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -90,24 +90,23 @@ def delete_in_batches(runtime: Runtime, old: Old) -> Iterator[int]:
     Raises:
         Unavailable: the database cannot answer. Run it again.
     """
-    tenants = storage.tenant_ids(runtime.database) if old.rows else []
-    for suffix in old.rows:
-        for tenant_id in tenants:
-            yield from _delete_of_tenant(runtime, suffix, tenant_id, old.first_day)
+    for part in storage.parts(runtime.database, old):
+        yield from _delete_part(runtime, part, old.first_day)
 
 
-def _delete_of_tenant(runtime: Runtime, suffix: str | None, tenant_id: str, first_day: str) -> Iterator[int]:
-    last = storage.NIL
+def _delete_part(runtime: Runtime, part: Part, first_day: str) -> Iterator[int]:
+    following: str | int | None = None
     while True:
         begun_at = time.monotonic()
         batch = _patiently(
-            lambda last=last: storage.delete_batch(runtime.database, suffix, tenant_id, first_day, last)  # type: ignore[misc]
+            lambda after=following: storage.delete_batch(runtime.database, part, first_day, after)  # type: ignore[misc]
         )
-        if batch is None:
+        if batch.deleted:
+            yield batch.deleted
+            time.sleep(max(LEAST_PAUSE_S, time.monotonic() - begun_at))
+        if batch.following is None:
             return
-        yield batch.deleted
-        last = batch.last
-        time.sleep(max(LEAST_PAUSE_S, time.monotonic() - begun_at))
+        following = batch.following
 
 
 def _patiently(step: Callable[[], T]) -> T:
