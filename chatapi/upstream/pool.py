@@ -27,12 +27,12 @@ FIRST_FINAL_STATUS = 200
 class Pool:
     """Connections that one dialler opens. What is used most recently is used next, so that the others can expire."""
 
-    def __init__(self, dialler: Dialler, timeout: httpx2.Timeout) -> None:
+    def __init__(self, dialler: Dialler, timeout: httpx2.Timeout, *, most_calls: int = MOST_CALLS) -> None:
         self.dialler = dialler
         self._wait_s = timeout.pool
         self._write_timeout_s = timeout.write
         self._idle: deque[Connection] = deque()
-        self._free = Semaphore(MOST_CALLS)
+        self._free = Semaphore(most_calls)
 
     def send(self, head: bytes, body: bytes, patience: Patience, ticket: Ticket | None) -> Answer:
         """Send a request; return when the status and headers of its answer have come.

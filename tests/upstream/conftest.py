@@ -4,7 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from chatapi.upstream.clients import runs_gevent
 from tests.upstream import servers
+
+collect_ignore = [] if runs_gevent() else ["test_pool.py"]
 
 FOREIGN = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID")
 

@@ -54,7 +54,7 @@ with serving(silent) as server, upstream_at(server.base_url, idle_timeout_s=0.2)
 """
 
 
-TWICE = ("calls", "failures", "proxies", "broken_streams", "cutting_off")
+TWICE = ("calls", "failures", "proxies", "broken_streams", "cutting_off", "connections", "pool")
 
 
 @pytest.mark.slow

@@ -10,8 +10,5 @@ import sys  # noqa: E402
 
 import pytest  # noqa: E402
 
-from chatapi.upstream.clients import runs_gevent  # noqa: E402
-
 if __name__ == "__main__":
-    assert runs_gevent()
     sys.exit(pytest.main(["-q", "-x", "-n0", "-p", "no:cacheprovider", *sys.argv[1:]]))

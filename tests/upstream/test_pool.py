@@ -1,0 +1,152 @@
+"""The pool of connections under gevent: what is known of a request that nobody answered. (Run by test_gevent.)"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx2
+import pytest
+
+from chatapi.upstream.clients import runs_gevent
+from chatapi.upstream.connection import Connection
+from chatapi.upstream.dialling import Dialler
+from chatapi.upstream.patience import Patience
+from chatapi.upstream.pool import Pool
+from chatapi.upstream.ticket import Ticket
+from tests.upstream.servers import END, Request, ScriptedServer, answering, chunk, response, serving, streaming
+
+HEAD = b"POST /v1 HTTP/1.1\r\nHost: upstream\r\nContent-Length: 2\r\n"
+PATIENCE = Patience(5.0, float("inf"))
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with serving(answering(200, {"a": 1})) as running:
+        yield running
+
+
+@contextmanager
+def pool_to(server: ScriptedServer, **options: Any) -> Iterator[Pool]:
+    pool = Pool(Dialler(server.base_url, None, 2.0), httpx2.Timeout(5.0, pool=0.05), **options)
+    yield pool
+    pool.close()
+
+
+def send(pool: Pool, ticket: Ticket | None = None) -> bytes:
+    answer = pool.send(HEAD, b"{}", PATIENCE, ticket)
+    body = b""
+    while piece := answer.read():
+        body += piece
+    return body
+
+
+def blind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the pool not see that a connection was closed, as when the end comes at the same time as the request."""
+    monkeypatch.setattr(Connection, "is_quiet", lambda _self: True)
+
+
+def test_the_service_uses_this_pool_here() -> None:
+    assert runs_gevent()
+
+
+def test_a_request_that_crossed_with_the_connections_end_is_sent_on_another(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pool_to(server) as pool:
+        send(pool)
+        blind(monkeypatch)
+        for connection in server._open:
+            connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+        assert send(pool) == b'{"a": 1}'
+        assert (len(server.requests), server.connections) == (2, 2)
+
+
+def test_a_request_on_a_connection_that_was_reset_before_is_sent_on_another(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pool_to(server) as pool:
+        send(pool)
+        blind(monkeypatch)
+        (connection,) = server._open
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.shutdown(socket.SHUT_RD)  # wakes the server's thread, which then closes it
+        while connection.fileno() >= 0:
+            threading.Event().wait(0.01)
+        assert send(pool) == b'{"a": 1}'
+        assert (len(server.requests), server.connections) == (2, 2)
+
+
+@pytest.mark.parametrize("linger", [False, True])
+def test_a_request_that_came_and_was_not_answered_is_sent_once(linger: bool) -> None:
+    def script(connection: socket.socket, request: Request) -> None:
+        if len(server.requests) == 1:
+            connection.sendall(response(200, b"{}"))
+            return
+        if linger:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raise OSError("it dies over this one")
+
+    with serving(script) as server, pool_to(server) as pool:
+        send(pool)
+        with pytest.raises((httpx2.RemoteProtocolError, httpx2.ReadError)):
+            send(pool)
+        assert len(server.requests) == 2
+
+
+def test_more_than_was_asked_for_is_no_answer_to_the_next_call() -> None:
+    def script(connection: socket.socket, _request: Request) -> None:
+        number = len(server.requests)
+        connection.sendall(response(200, b"right") + (response(200, b"forged") if number == 1 else b""))
+
+    with serving(script) as server, pool_to(server) as pool:
+        assert [send(pool), send(pool)] == [b"right", b"right"]
+        assert server.connections == 2
+
+
+def test_a_cancelled_request_is_not_tried_on_another_connection(server: ScriptedServer) -> None:
+    ticket = Ticket()
+    with pool_to(server) as pool:
+        send(pool)
+        ticket.cancel()
+        with pytest.raises(httpx2.ConnectError):
+            send(pool, ticket)
+        assert len(server.requests) == 1
+
+
+SLOW = streaming(0.1, chunk(b"x"), END)
+
+
+def test_idle_connections_are_used_again_the_last_one_first_and_expire(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(SLOW) as server, pool_to(server) as pool:
+        answers = [pool.send(HEAD, b"{}", PATIENCE, None) for _ in range(3)]
+        for answer in answers:
+            assert answer.read() == b"x"
+            assert answer.read() == b""
+        for _ in range(3):
+            send(pool)
+        assert server.connections == 3
+        monkeypatch.setattr("chatapi.upstream.pool.KEEPALIVE_EXPIRY_S", 0.0)
+        send(pool)
+        assert server.connections == 4
+        assert len(pool._idle) == 1
+
+
+def test_so_many_calls_at_once_and_no_more() -> None:
+    with serving(SLOW) as server, pool_to(server, most_calls=2) as pool:
+        answers = [pool.send(HEAD, b"{}", PATIENCE, None) for _ in range(2)]
+        with pytest.raises(httpx2.PoolTimeout):
+            pool.send(HEAD, b"{}", PATIENCE, None)
+        for _ in range(2):
+            answers[0].close()
+        answers.append(pool.send(HEAD, b"{}", PATIENCE, None))
+        with pytest.raises(httpx2.PoolTimeout):
+            pool.send(HEAD, b"{}", PATIENCE, None)
+        for answer in answers:
+            answer.close()
+        assert [send(pool), send(pool)] == [b"x", b"x"]
