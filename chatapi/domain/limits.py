@@ -57,8 +57,7 @@ METRICS = {metric: position for position, metric in enumerate(Metric)}
 NOTHING = Amount()
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(NamedTuple):
     """At most `value` of a metric in each window, for one scope, and for one model or any ('')."""
 
     scope: Scope
@@ -68,8 +67,7 @@ class Limit:
     model: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """A limit with its numbers at one moment, the end of its window, and that moment: UTC, by the database's clock."""
 
     limit: Limit

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from functools import lru_cache
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 
@@ -37,17 +38,17 @@ class Zone:
         return ZoneInfo(self.name)
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """An instant by the database's clock, in a tenant's time zone."""
+class Moment(NamedTuple):
+    """An instant by the database's clock, in a tenant's time zone. The local date names the windows that are open."""
 
     now: datetime
     zone: ZoneInfo
+    day: str
 
-    @property
-    def day(self) -> str:
-        """The local date, which names the windows that are open."""
-        return local_day(self.now, self.zone)
+    @classmethod
+    def at(cls, now: datetime, zone: ZoneInfo) -> Moment:
+        """This instant there."""
+        return cls(now, zone, local_day(now, zone))
 
 
 def local_day(now: datetime, zone: ZoneInfo) -> str:

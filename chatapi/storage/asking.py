@@ -7,19 +7,46 @@ on; and what was not granted is taken out again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from chatapi.domain.calls import Admission, Decision, Grant, HeldCall, Refusal
 from chatapi.domain.counters import Counter, CounterKey, counter_key, kept_counters, named_counters
-from chatapi.domain.limits import NOTHING, Amount, Denial, Limit, Standing, decide
+from chatapi.domain.limits import METRICS, NOTHING, Amount, Denial, Limit, Standing, decide
 from chatapi.domain.principals import Claims
 from chatapi.domain.windows import Moment, window_end
 from chatapi.storage.counters import Counters, Sums
 from chatapi.storage.principals import Asker, Facts
 
 Place = tuple[Claims, str, str]  # who asks, through which worker, for which model
+
+
+class Meter:
+    """A counter while a batch is decided: requests, tokens, cost that are used, and that are held."""
+
+    __slots__ = ("held", "used")
+
+    def __init__(self, counter: Counter) -> None:
+        self.used, self.held = list(counter.used), list(counter.held)
+
+    def hold(self, amount: Amount) -> None:
+        """Hold more; a negative amount gives back."""
+        self.held = [there + more for there, more in zip(self.held, amount, strict=True)]
+
+
+class Measured(NamedTuple):
+    """A limit, what it is measured by, and when its window ends."""
+
+    limit: Limit
+    meter: Meter
+    resets_at: datetime
+
+    def standing(self, now: datetime) -> Standing:
+        """How it stands."""
+        at = METRICS[self.limit.metric]
+        return Standing(self.limit, self.meter.used[at], self.meter.held[at], self.resets_at, now)
 
 
 @dataclass(slots=True)
@@ -30,16 +57,30 @@ class Seat:
         moment: the instant of this batch at its tenant; None when there is no such tenant.
         facts: what holds for the principal.
         named: the counters that only limits name, which these calls enter.
-        measured: the limits that hold for these calls, and the counter that each is measured by.
+        limits: the limits that hold for these calls, and the counter that each is measured by.
         asked, granted: the holds of all of them together.
+        measured: the limits with what they are measured by.
+        meters: what they are measured by, each once.
     """
 
     moment: Moment | None
     facts: Facts | None = None
     named: list[CounterKey] = field(default_factory=list)
-    measured: list[tuple[Limit, CounterKey]] = field(default_factory=list)
+    limits: list[tuple[Limit, CounterKey]] = field(default_factory=list)
     asked: Amount = NOTHING
     granted: Amount = NOTHING
+    measured: list[Measured] = field(default_factory=list)
+    meters: list[Meter] = field(default_factory=list)
+
+    def measure(self, meters: Mapping[CounterKey, Meter]) -> None:
+        """Know what the limits are measured by; of that, what was asked for here is not held yet."""
+        if self.moment is not None:
+            self.measured = [
+                Measured(limit, meters[key], window_end(limit.window, self.moment)) for limit, key in self.limits
+            ]
+            self.meters = [meters[key] for key in {key for _, key in self.limits}]
+        for meter in self.meters:
+            meter.hold(-self.asked)
 
 
 class Asking:
@@ -84,7 +125,7 @@ class Asking:
             rules, place = seat.facts.rules, (claims, moment.day, moment.now)
             seat.named = named_counters(rules.named, model, *place)
             sums.add(seat.named, Counter(NOTHING, seat.asked))
-            seat.measured = [
+            seat.limits = [
                 (limit, counter_key(limit.scope, limit.window, limit.model, *place))
                 for limit in rules.limits
                 if limit.model in ("", model)
@@ -92,10 +133,10 @@ class Asking:
 
     def decide(self, found: Counters) -> list[Decision]:
         """Decide, as the counters were found when everything had been added."""
-        room = dict(found)
-        for (claims, _, _), seat in self._seats.items():
-            _hold(room, claims, seat, -seat.asked)
-        return [self._decide(admission, room) for admission in self._admissions]
+        meters = {key: Meter(found[key]) for seat in self._seats.values() for _, key in seat.limits}
+        for seat in self._seats.values():
+            seat.measure(meters)
+        return [self._decide(admission) for admission in self._admissions]
 
     def take_back(self, sums: Sums) -> None:
         """Add to `sums` what was asked and not granted, negative."""
@@ -105,14 +146,14 @@ class Asking:
                 sums.add(kept_counters(claims, seat.moment.day), less)
                 sums.add(seat.named, less)
 
-    def _decide(self, admission: Admission, room: Counters) -> Decision:
+    def _decide(self, admission: Admission) -> Decision:
         seat = self._seats[admission.claims, admission.worker_id, admission.model]
         facts, moment = seat.facts, seat.moment
         if facts is None or moment is None or not facts.in_force:
             return Refusal.UNKNOWN_ACCESS_TOKEN
         if facts.renewed_at is None or facts.renewed_at + self._lease <= moment.now:
             return Refusal.LEASE_EXPIRED
-        standings = standings_of(seat.measured, room, moment)
+        standings = [measured.standing(moment.now) for measured in seat.measured]
         fit = decide(admission.need, standings, moment.now)
         if isinstance(fit, Denial):
             return fit
@@ -120,25 +161,17 @@ class Asking:
             return Refusal.COUNT_FIRST
         call = HeldCall.of(admission, moment, fit.completion_granted)
         hold = call.hold
-        _hold(room, admission.claims, seat, hold)
+        for meter in seat.meters:
+            meter.hold(hold)
         seat.granted = seat.granted.plus(hold)
         self.held.append(call)
-        return Grant(call, fit.bounded, tuple(standing.after(NOTHING, hold) for standing in standings), moment.now)
+        after = tuple([standing.after(NOTHING, hold) for standing in standings])
+        return Grant(call, fit.bounded, after, moment.now)
 
 
-def standings_of(measured: Sequence[tuple[Limit, CounterKey]], found: Counters, moment: Moment) -> list[Standing]:
+def standings_of(limits: Iterable[tuple[Limit, CounterKey]], found: Counters, moment: Moment) -> list[Standing]:
     """How limits stand, by their counters; one that has no row has counted nothing."""
-    result = []
-    for limit, key in measured:
-        counter = found.get(key, Counter())
-        used, held = counter.used.of(limit.metric), counter.held.of(limit.metric)
-        result.append(Standing(limit, used, held, window_end(limit.window, moment), moment.now))
-    return result
-
-
-def _hold(room: Counters, claims: Claims, seat: Seat, amount: Amount) -> None:
-    if seat.moment is None:
-        return
-    for key in (*kept_counters(claims, seat.moment.day), *seat.named):
-        there = room[key]
-        room[key] = Counter(there.used, there.held.plus(amount))
+    return [
+        Measured(limit, Meter(found.get(key, Counter())), window_end(limit.window, moment)).standing(moment.now)
+        for limit, key in limits
+    ]

@@ -156,16 +156,16 @@ def _insert_call(kind: Kind, given: FromClause, types: Iterable[str]) -> Any:
 
 def _insert_attempt(kind: Kind, given: FromClause, *, ended: bool) -> Executable:
     values: Row = {
-        "tenant_id": given.c.tenant_id,
-        "call_id": given.c.id,
+        "tenant_id": given.c["tenant_id"],
+        "call_id": given.c["id"],
         "number": literal_column("1"),
-        "upstream": given.c.upstream,
-        "model": given.c.model,
-        "state": given.c.attempt,
-        "started_at": given.c.admitted_at,
+        "upstream": given.c["upstream"],
+        "model": given.c["model"],
+        "state": given.c["attempt"],
+        "started_at": given.c["admitted_at"],
     }
     if ended:
-        values |= {"ended_at": given.c.ended_at, "upstream_id": given.c.upstream_id}
+        values |= {"ended_at": given.c["ended_at"], "upstream_id": given.c["upstream_id"]}
     statement: Executable = kind.insert(attempts).from_select(list(values), select(*values.values()))
     return statement
 
@@ -181,7 +181,7 @@ def _insert_ended(kind: Kind, given: FromClause) -> list[Executable]:
 
 def _lock(_kind: Kind, given: FromClause) -> list[Executable]:
     places = select(cast(calls.c.tenant_id, Text), cast(calls.c.id, Text), calls.c.state).select_from(given)
-    there = places.where(calls.c.tenant_id == given.c.tenant_id, calls.c.id == given.c.id)
+    there = places.where(calls.c.tenant_id == given.c["tenant_id"], calls.c.id == given.c["id"])
     return [there.order_by(calls.c.tenant_id, calls.c.id).with_for_update(of=calls)]
 
 
@@ -189,10 +189,10 @@ def _move(_kind: Kind, given: FromClause) -> list[Executable]:
     values: Row = {name: given.c[name] for name in ENDED if name not in {"expired_at", "ended_at"}}
     for name in ("expired_at", "ended_at"):
         values[name] = func.coalesce(given.c[name], calls.c[name])
-    here = (calls.c.tenant_id == given.c.tenant_id, calls.c.id == given.c.id, calls.c.state == given.c.before)
-    first = (attempts.c.tenant_id == given.c.tenant_id, attempts.c.call_id == given.c.id)
-    outcome = {"state": given.c.attempt, "ended_at": given.c.ended_at, "upstream_id": given.c.upstream_id}
-    known = (attempts.c.number == literal_column("1"), given.c.attempt.is_not(None))
+    here = (calls.c.tenant_id == given.c["tenant_id"], calls.c.id == given.c["id"], calls.c.state == given.c["before"])
+    first = (attempts.c.tenant_id == given.c["tenant_id"], attempts.c.call_id == given.c["id"])
+    outcome = {"state": given.c["attempt"], "ended_at": given.c["ended_at"], "upstream_id": given.c["upstream_id"]}
+    known = (attempts.c.number == literal_column("1"), given.c["attempt"].is_not(None))
     return [update(calls).where(*here).values(values), update(attempts).where(*first, *known).values(outcome)]
 
 

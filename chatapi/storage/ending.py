@@ -10,8 +10,9 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from chatapi.domain.calls import Abandonment, AttemptState, CallState, Charge, HeldCall, Settlement
-from chatapi.domain.counters import ABANDONED, Left, change_of, kept_counters, named_counters
+from chatapi.domain.counters import ABANDONED, Counter, Left, change_of, kept_counters, named_counters
 from chatapi.domain.limits import NOTHING
+from chatapi.domain.principals import Claims
 from chatapi.domain.windows import Moment, Window
 from chatapi.storage import calls
 from chatapi.storage.calls import Place, place_of
@@ -45,10 +46,13 @@ class Ended:
 
     def count_kept(self, sums: Sums) -> None:
         """Add to `sums` how the counters change that are always kept."""
-        for end in self.ends:
-            sums.add(
-                kept_counters(end.call.claims, end.call.day), change_of(Window.DAY, end.left, end.charge, end.ended)
-            )
+        changes: dict[tuple[Claims, str], Counter] = {}
+        for call, left, charge, ended in self.ends:
+            place, change = (call.claims, call.day), change_of(Window.DAY, left, charge, ended)
+            there = changes.get(place)
+            changes[place] = change if there is None else there.plus(change)
+        for (claims, day), change in changes.items():
+            sums.add(kept_counters(claims, day), change)
 
     def count_named(self, sums: Sums, facts: Mapping[Asker, Facts]) -> None:
         """The same for the counters that only limits name. The facts were read after the others had been locked."""

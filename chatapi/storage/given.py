@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -47,10 +49,10 @@ class Kind:
         self.insert: Any = sqlite.insert if is_sqlite else postgresql.insert
 
     def given(self, types: Types, *, one_by_one: bool) -> FromClause:
-        """The table `given`: rows of a JSON text, or one row of parameters."""
+        """The table `given`: rows of a JSON text; or the parameters of one row, which need no table."""
         if one_by_one:
-            row = (bindparam(name, type_=type_).label(name) for name, type_ in types.items())
-            return select(*row).subquery("given")
+            row: Any = SimpleNamespace(c={name: bindparam(name, type_=type_) for name, type_ in types.items()})
+            return row  # type: ignore[no-any-return]
         if self.is_sqlite:
             value = func.json_each(bindparam(ROWS, type_=String)).table_valued("value", name="each_given").c.value
             fields = {name: value.op("->>")(literal_column(f"'{name}'")) for name in types}
@@ -121,7 +123,12 @@ class Statement:
 
 def stamp(connection: Connection, instant: datetime) -> str:
     """An instant as given rows carry it."""
-    if connection.dialect.name == "sqlite":  # as `UtcDateTime` is kept there
+    return _stamp(connection.dialect.name == "sqlite", instant)
+
+
+@lru_cache(maxsize=64)  # most rows of a batch carry the same ones
+def _stamp(is_sqlite: bool, instant: datetime) -> str:
+    if is_sqlite:  # as `UtcDateTime` is kept there
         return instant.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
     return instant.isoformat()
 

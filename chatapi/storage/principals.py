@@ -75,7 +75,7 @@ def moments(
         return database.now(connection), {}
     now = database.instant(connection, read_stamp(rows[0][0]))
     zones = {row[1]: Zone(row[2], row[3], row[4] and read_stamp(row[4])) for row in rows if row[1] is not None}
-    return now, {tenant_id: Moment(now, zone.at(now)) for tenant_id, zone in zones.items()}
+    return now, {tenant_id: Moment.at(now, zone.at(now)) for tenant_id, zone in zones.items()}
 
 
 def facts(connection: Connection, book: RuleBook, askers: Iterable[Asker], now: datetime) -> dict[Asker, Facts]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import add as plus
+from operator import sub as minus
 
 from sqlalchemy import BigInteger, Connection, Executable, FromClause, Text, select, text
 
 from chatapi.domain.calls import Charge, HeldCall
+from chatapi.domain.limits import NOTHING
 from chatapi.storage.given import Kind, Statement, Types
 from chatapi.storage.tables import ID, usage_days
 
@@ -19,9 +22,10 @@ def add(connection: Connection, charges: Iterable[tuple[HeldCall, Charge, Charge
     sums: dict[tuple[str, ...], list[int]] = {}
     for call, charge, before in charges:
         key = (call.claims.tenant_id, call.claims.user_id, call.model, call.day)
-        added = [now - then for now, then in zip(_figures(charge), _figures(before), strict=True)]
-        if any(added):
-            sums[key] = [there + more for there, more in zip(sums.get(key, [0] * len(FIGURES)), added, strict=True)]
+        there = sums.get(key) or [0] * len(FIGURES)
+        sums[key] = list(map(plus, there, _figures(charge)))
+        if before.amount != NOTHING:
+            sums[key] = list(map(minus, sums[key], _figures(before)))
     rows = [dict(zip((*KEY, *FIGURES), (*key, *sums[key]), strict=True)) for key in sorted(sums)]
     _ADD.run(connection, rows)
 

@@ -245,6 +245,7 @@ calls = Table(
         sqlite_where=text("state = 'held'"),
     ),
     Index("ix_calls_user_day", "tenant_id", "user_id", "day"),
+    sqlite_with_rowid=False,
     postgresql_partition_by="RANGE (id)",  # by months (storage/partitions.py)
 )
 
@@ -263,6 +264,7 @@ attempts = Table(
     _one_of("state", "sent", "answered", "refused", "unknown"),
     # On PostgreSQL each partition belongs to the calls' partition of its month (storage/partitions.py says why).
     _belongs_to("calls", ("tenant_id", "tenant_id"), ("call_id", "id")).ddl_if(dialect="sqlite"),
+    sqlite_with_rowid=False,
     postgresql_partition_by="RANGE (call_id)",
 )
 

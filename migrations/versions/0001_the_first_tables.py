@@ -51,6 +51,7 @@ def upgrade() -> None:
             "usage_source IN ('none', 'upstream', 'counted', 'hold')", name=op.f("ck_calls_usage_source")
         ),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_calls")),
+        sqlite_with_rowid=False,
         postgresql_partition_by="RANGE (id)",
     )
     with op.batch_alter_table("calls", schema=None) as batch_op:
@@ -159,6 +160,7 @@ def upgrade() -> None:
             ["tenant_id", "call_id"], ["calls.tenant_id", "calls.id"], name=op.f("fk_attempts_calls")
         ).ddl_if(dialect="sqlite"),
         sa.PrimaryKeyConstraint("tenant_id", "call_id", "number", name=op.f("pk_attempts")),
+        sqlite_with_rowid=False,
         postgresql_partition_by="RANGE (call_id)",
     )
     op.create_table(
