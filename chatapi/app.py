@@ -29,6 +29,7 @@ from chatapi.logic.runtime import Runtime
 from chatapi.logic.turns import Turns
 from chatapi.settings import Settings, load_settings
 from chatapi.storage.engine import Clock, Database
+from chatapi.storage.journal import Journal
 from chatapi.storage.ledger import Ledger, new_id
 from chatapi.storage.writer import LedgerWriter
 from chatapi.upstream.upstreams import Upstreams, build_upstreams
@@ -48,7 +49,8 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
     log_format.configure()
     runtime = build_runtime(settings, clock=clock)
     schema.require_served(runtime)
-    installation.check_installation(runtime)
+    installation_id = installation.check_installation(runtime)
+    runtime.writer.keep_in(Journal(settings.var_dir / "journal", installation_id))
     runtime.upstreams.warm_up()
 
     app = Flask("chatapi", static_folder=None)

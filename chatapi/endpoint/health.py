@@ -1,4 +1,5 @@
-"""`/healthz`: this process is alive. `/readyz`: it can serve, so the database answers and its schema fits."""
+"""`/healthz`: this process is alive. `/readyz`: it can serve, so the database answers, its schema fits, and what cannot
+be written to it now is kept on disk."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ def alive() -> Response:
 @blueprint.get("/readyz")
 def ready() -> Response:
     """200 when calls can be served; 503 and the reason when not."""
-    problem = schema.problem(runtime())
+    problem = schema.problem(runtime()) or runtime().writer.problem
     if problem is None:
         return json_response({"status": "ready"})
     response = json_response({"status": "not ready", "reason": problem}, 503)

@@ -49,6 +49,7 @@ class Keeper:
         """
         runtime = self._runtime
         stop_overdue(runtime)
+        _attempt(runtime.writer.adopt)
         try:
             leases.renew(runtime.database, runtime.running.worker_id)
             self._answered()

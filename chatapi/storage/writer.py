@@ -6,7 +6,8 @@ share one.
 
 What fails before its commit is tried again, whole. A batch with something wrong in it is split until the culprit is
 alone. An admission whose commit is in doubt is abandoned (written again under its id, then released) and refused. A
-settlement is never given up: what the database does not take now is kept and tried again, by id, until it does.
+settlement is never given up: what the database does not take now is kept, in the journal too, and tried again, by id,
+until it does.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ import structlog
 from chatapi.domain.calls import Abandonment, Admission, Decision, Item, Settlement
 from chatapi.errors import DatabaseUnavailable, Overloaded
 from chatapi.storage.engine import Database
+from chatapi.storage.journal import Journal
 from chatapi.storage.ledger import Ledger
 
 TRIES = 3
 PAUSE_S = 0.05
 REPAY_S = 2.0
-ADMISSION_PATIENCE_S = 1.0  # after which a failed admission is not tried again: a client had better hear it soon
+PATIENCE_S = 1.0  # after which what failed is not tried again: a client had better hear it soon
 LARGEST_BATCH = 256
 MOST_WAITING = 1000  # admissions; what gives back is always taken
 IDLE_S = 10.0  # after which the thread ends; the next submission starts another
@@ -43,7 +45,7 @@ class Ticket:
     def __init__(self, item: Item) -> None:
         self.item = item
         self.tries = 0
-        self.give_up_at = time.monotonic() + ADMISSION_PATIENCE_S
+        self.give_up_at = time.monotonic() + PATIENCE_S
         self._outcome: Decision | bool = False
         self._error: Exception | None = None
         self._done = threading.Lock()
@@ -90,7 +92,18 @@ class LedgerWriter:
         self._awake = False
         self._thread: threading.Thread | None = None
         self._owed: dict[str, Settlement | Abandonment] = {}  # by the call's id, in the order in which they came
+        self._journal: Journal | None = None
+        self._owing = threading.Lock()  # held while what is owed and the journal are changed together
         self._repaying = threading.Lock()
+
+    def keep_in(self, journal: Journal) -> None:
+        """From now on keep in this journal what is owed. Without one it is kept in memory only."""
+        self._journal = journal
+
+    @property
+    def problem(self) -> str | None:
+        """Why what is owed would not survive this process, in one sentence; None when it would."""
+        return self._journal.problem if self._journal else None
 
     @overload
     def submit(self, item: Admission) -> Decision: ...
@@ -101,7 +114,7 @@ class LedgerWriter:
 
         Returns:
             Of an admission the decision; of anything else whether the database has taken it now. False means that it is
-            owed: kept, and tried again by `repay`.
+            owed: kept, in the journal if the disk takes it, and tried again by `repay`.
 
         Raises:
             DatabaseUnavailable: an admission could not be written. Nothing is held, or what may be is being released.
@@ -130,7 +143,22 @@ class LedgerWriter:
                 repaid = [self._is_repaid(ticket) for ticket in tickets]
                 if not all(repaid):
                     break
+        if self._journal:
+            with self._owing:
+                self._journal.forget_all_but(tuple(self._owed.values()))
         return len(self._owed)
+
+    def adopt(self) -> None:
+        """Owe from now on what dead processes of this machine left in their journals, and see to our own."""
+        if self._journal:
+            with self._owing:
+                self._owed = {_call_id(item): item for item in self._journal.adopt()} | self._owed
+
+    def close(self) -> None:
+        """Try once more what is owed, and leave the rest to the next process of this machine."""
+        self.repay()
+        if self._journal:
+            self._journal.close()
 
     def owes(self, call_id: str) -> bool:
         """Whether the truth about this call is known here and waits for the database."""
@@ -198,7 +226,7 @@ class LedgerWriter:
                     outcomes = self._ledger.write(connection, [ticket.item for ticket in batch])
                     committing = True
             except DatabaseUnavailable as error:
-                batch = [ticket for ticket in batch if self._try_again(ticket, error, committing=committing)]
+                batch = self._sift(batch, error, committing=committing)
                 if batch:
                     time.sleep(PAUSE_S)
             except Exception as error:  # whatever it is, it must not end the thread that all others rely on
@@ -213,22 +241,35 @@ class LedgerWriter:
                     ticket.finish(outcome)
                 return
 
-    def _try_again(self, ticket: Ticket, error: DatabaseUnavailable, *, committing: bool) -> bool:
-        """Whether to try again what the database did not take. If not, the ticket has failed."""
-        ticket.tries += 1
-        item = ticket.item
-        if isinstance(item, Admission):
-            if committing:
+    def _sift(self, batch: list[Ticket], error: DatabaseUnavailable, *, committing: bool) -> list[Ticket]:
+        """What to try again of what the database did not take. The rest has failed; of that, settlements are owed."""
+        again: list[Ticket] = []
+        failed: list[Ticket] = []
+        now = time.monotonic()
+        for ticket in batch:
+            ticket.tries += 1
+            is_admission = isinstance(ticket.item, Admission)
+            if is_admission and committing:
                 ticket.abandon(error)
-                return True
-            if time.monotonic() < ticket.give_up_at:
-                return True
-        elif ticket.tries < TRIES:
-            return True
-        else:
-            self._owed[_call_id(item)] = item
-        ticket.fail(error)
-        return False
+                again.append(ticket)
+            elif now < ticket.give_up_at and (is_admission or ticket.tries < TRIES):
+                again.append(ticket)
+            else:
+                failed.append(ticket)
+        self._owe([ticket.item for ticket in failed if not isinstance(ticket.item, Admission)])
+        for ticket in failed:
+            ticket.fail(error)
+        return again
+
+    def _owe(self, items: list[Settlement | Abandonment]) -> None:
+        with self._owing:
+            new = [item for item in items if _call_id(item) not in self._owed]
+            self._owed.update((_call_id(item), item) for item in new)
+            if self._journal and new:
+                try:
+                    self._journal.append(new)
+                except Exception as error:  # whatever it is, it must not end the thread that all others rely on
+                    log.error("journal_failed", error=type(error).__qualname__)
 
 
 def _call_id(item: Item) -> str:

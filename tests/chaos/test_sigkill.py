@@ -1,0 +1,39 @@
+"""Workers are killed under load: what the upstream served has its row, and nothing is charged twice or stays held."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from bench.emulator.process import Emulator
+from tests.chaos.load import Load
+from tests.chaos.machines import LONG, MakeMachine, await_that, say
+from tests.chaos.reconcile import await_none_held, reconcile
+
+pytestmark = pytest.mark.chaos
+
+CALLS, KILLS = (50_000, 200) if LONG else (400, 5)
+
+
+def test_workers_that_are_killed_under_load_leave_a_ledger_that_agrees_with_the_upstream(
+    postgres_url: str, make_machine: MakeMachine, emulator: Emulator
+) -> None:
+    machine = make_machine(postgres_url, emulator.url)
+    machine.start_with_users()
+    with Load([machine.bind], machine.tokens(8), calls=CALLS, in_flight=64 if LONG else 16) as load:
+        for kill in range(KILLS):
+            load.await_calls_ended((kill + 1) * CALLS // (KILLS + 1))
+            os.kill(random.choice(machine.workers), signal.SIGKILL)
+            if kill % 20 == 19:
+                say(f"{kill + 1} workers killed, {load.ended} calls ended")
+        seen = load.wait(patience_s=600)
+    ended_at = time.monotonic()
+    await_that(machine.is_ready, "the gateway is ready again")
+    await_none_held(postgres_url)
+    summary = reconcile(machine, emulator, seen)
+    say(f"{KILLS} SIGKILLs: {summary}; nothing held {time.monotonic() - ended_at:.1f} s after the end")
+    assert summary.clients["cut off"] > 0, "no kill hit a call"
