@@ -113,5 +113,5 @@ def _bytes_of(value: object) -> int:
 
 def _bytes_when_rendered(value: object) -> int:
     """The bytes of JSON as a chat template may show it to the model: indented, and whatever can be escaped escaped."""
-    text = json.dumps(value, indent=4)
+    text = json.dumps(value, indent=4, default=lambda number: int(orjson.dumps(number)))  # more than 64 bits
     return len(text) + 5 * sum(text.count(character) for character in HTML_SAFE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import orjson
 from flask import request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
@@ -12,6 +14,9 @@ DEEPEST = 64
 MOST_VALUES = 100_000
 """Of a body, the items of its objects and arrays; far more than two megabytes of messages have. What reads a body value
 by value is bounded by this, for it runs beside thousands of streams."""
+DIGITS = bytes.maketrans(b"123456789", b"000000000")
+LONG_NUMBER = b"0" * 19
+"""After `DIGITS`: what may be an integer of more than 64 bits."""
 NO_STRUCTURE = bytes(set(range(256)) - set(b"[]{},"))
 
 
@@ -37,9 +42,17 @@ def json_object() -> dict[str, object]:
         raise InvalidRequest(
             f"The body is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}"
         ) from None
+    if LONG_NUMBER in raw.translate(DIGITS):  # orjson has made floats of such integers
+        value = json.loads(raw, parse_int=_exactly)
     if not isinstance(value, dict):
         raise InvalidRequest("The body must be a JSON object")
     return value
+
+
+def _exactly(digits: str) -> object:
+    """An integer, or what orjson writes as these digits where it takes no integer of that size."""
+    number = int(digits)
+    return number if -(2**63) <= number < 2**64 else orjson.Fragment(digits)
 
 
 def _read() -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -60,6 +61,37 @@ def test_every_parameter_goes_through_unchanged(gateway: Gateway, faults: Faulty
     assert [choice["message"]["content"] for choice in answer.json()["choices"]] == [reply_to(marker)] * 2
     (served,) = faults.about(marker)
     assert served.body == body
+
+
+def test_numbers_go_through_as_they_are(gateway: Gateway, faults: FaultyUpstream, marker: str) -> None:
+    numbers = f"[0, -7, 18446744073709551615, 18446744073709551616, -{'9' * 40}, 1.5, -0.1, 1e-7, 5e300, {'8' * 300}]"
+    tool = f'{{"type": "function", "function": {{"name": "f", "parameters": {{"enum": {numbers}}}}}}}'
+    body = f'{{"model": "tiny", "messages": {json.dumps(messages(marker))}, "x": {numbers}, "tools": [{tool}]}}'
+    headers = {"Content-Type": "application/json"}
+    for token in (gateway.somebody, gateway.sign_in("tokens")):
+        answer = gateway.http.post(PATH, content=body.encode(), headers=headers, access_token=token)
+        assert answer.status_code == 200
+    for served in faults.about(marker):
+        assert served.body["x"] == json.loads(numbers)
+        assert list(map(type, served.body["x"])) == list(map(type, json.loads(numbers)))
+        assert served.body["tools"] == [json.loads(tool)]
+
+
+@pytest.mark.parametrize("where", ["n", "max_tokens", "model", "messages", "stream"])
+def test_a_giant_number_where_none_belongs_is_refused(gateway: Gateway, where: str) -> None:
+    body = json.dumps({"model": "tiny", "messages": messages("hello"), where: 10**30})
+    headers = {"Content-Type": "application/json"}
+    answer = gateway.http.post(PATH, content=body.encode(), headers=headers, access_token=gateway.somebody)
+    assert answer.status_code == 400
+    refused_error(answer)
+
+
+def test_the_reply_is_relayed_to_the_byte(gateway: Gateway, faults: FaultyUpstream, marker: str) -> None:
+    answer = post(gateway, {"model": "tiny", "messages": messages(f"{marker} é")})
+    assert answer.status_code == 200
+    call_id = faults.about(marker)[0].call_id
+    assert answer.content == json.dumps(json.loads(answer.content)).encode(), "the upstream writes spaces and escapes"
+    assert answer.json()["id"] == f"chatcmpl-{call_id}"
 
 
 def test_the_content_of_a_message_may_be_parts(gateway: Gateway, faults: FaultyUpstream, marker: str) -> None:
