@@ -11,12 +11,14 @@ pair failed or the audit found something.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,35 +51,40 @@ def main() -> None:
     seconds = arguments.seconds or (2.0 if arguments.quick else 5.0)
     rounds = arguments.rounds or (1 if arguments.quick else 3)
     processes = [int(count) for count in arguments.processes.split(",")]
+    modes = {mode: MODES[mode] for mode in arguments.modes.split(",")}
     results: list[dict[str, Any]] = []
     commits_ms, sound = {}, True
-    with tempfile.TemporaryDirectory(prefix="chatapi-bench-") as folder, ExitStack() as stack:
-        for database in arguments.databases.split(","):
-            if database == "sqlite":
-                url = sqlite_url(Path(folder) / "pairs.sqlite3")
-                migrate(url)
-                commits_ms[database] = commits.sqlite_commits_ms(Path(folder), 1.0)
-            else:
-                postgres = Postgres(DURABLE)
-                stack.callback(postgres.close)
-                url = postgres.url(postgres.create())
-                commits_ms[database] = commits.postgresql_commits_ms(url, 1.0)
+    for database in arguments.databases.split(","):
+        with fresh(database) as (url, commit_ms):
+            commits_ms[database] = commit_ms
+            print(f"A commit on {database}: p50 {commit_ms['p50']:.2f} ms, p99 {commit_ms['p99']:.2f} ms", flush=True)
             claims = prepare(url)
-            for number in range(1, rounds + 1):
-                for count in processes:
-                    for mode in arguments.modes.split(","):
-                        found = measure(url, claims, count, seconds, MODES[mode])
-                        results.append({"round": number, "database": database, "mode": mode, **found})
-                        say(results[-1])
+            for number, count, mode in itertools.product(range(1, rounds + 1), processes, modes):
+                found = measure(url, claims, count, seconds, modes[mode])
+                results.append({"round": number, "database": database, "mode": mode, **found})
+                say(results[-1])
             sound = is_sound(url) and sound
     goals = check(results)
-    for database, found in commits_ms.items():
-        print(f"A commit on {database}: p50 {found['p50']:.2f} ms, p99 {found['p99']:.2f} ms")
     for goal in goals:
         print(goal_line(goal))
     machine.save("ledger_pairs", {"results": results, "commits_ms": commits_ms, "goals": goals, "sound": sound})
     failed = any(result["others"] for result in results)
     sys.exit(failed or not sound or not all(goal["met"] for goal in goals))
+
+
+@contextmanager
+def fresh(database: str) -> Iterator[tuple[str, dict[str, float]]]:
+    """A migrated database of a kind, and how long a commit takes there (ms)."""
+    with tempfile.TemporaryDirectory(prefix="chatapi-bench-") as folder, ExitStack() as stack:
+        if database == "sqlite":
+            url = sqlite_url(Path(folder) / "pairs.sqlite3")
+            migrate(url)
+            yield url, commits.sqlite_commits_ms(Path(folder), 1.0)
+        else:
+            postgres = Postgres(DURABLE)
+            stack.callback(postgres.close)
+            url = postgres.url(postgres.create())
+            yield url, commits.postgresql_commits_ms(url, 1.0)
 
 
 def prepare(url: str) -> Claims:
@@ -106,17 +113,7 @@ def measure(
     started: list[subprocess.Popen[str]] = []
     try:
         for _ in range(processes):
-            started.append(
-                subprocess.Popen(
-                    command,
-                    cwd=PROJECT_ROOT,
-                    env=clean_environment({}),
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                    start_new_session=True,
-                )
-            )
+            started.append(spawn(command))
         for process in started:
             assert process.stdout and process.stdout.readline() == "ready\n", "a process did not start"
         for process in started:
@@ -140,6 +137,19 @@ def measure(
         "warm_up_s": found[0]["warm_up_s"],
         "others": others,
     }
+
+
+def spawn(command: list[str]) -> subprocess.Popen[str]:
+    """Start a process that is spoken to by lines."""
+    return subprocess.Popen(
+        command,
+        cwd=PROJECT_ROOT,
+        env=clean_environment({}),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
 
 
 def is_sound(url: str) -> bool:
