@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from calendar import monthrange
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from uuid import UUID
 
 UNITS = {"day": 1, "week": 7, "month": 0, "year": 0}  # days; months and years are counted by the calendar
@@ -107,3 +107,9 @@ def months_from(now: datetime, ahead: int) -> list[Month]:
 def first_id(instant: datetime) -> UUID:
     """The least time-ordered id of an instant."""
     return UUID(int=((instant - EPOCH) // timedelta(milliseconds=1)) << 80)
+
+
+def beyond_ids(first_day: str) -> UUID:
+    """An id above those of all calls of earlier days: a local day may last until 12:00 UTC of the next, and the clocks
+    that make ids may be a day ahead of the one that days are told by."""
+    return first_id(datetime.combine(date.fromisoformat(first_day), time(), tzinfo=UTC) + timedelta(days=2))

@@ -95,18 +95,18 @@ def delete_in_batches(runtime: Runtime, old: Old) -> Iterator[int]:
 
 
 def _delete_part(runtime: Runtime, part: Part, first_day: str) -> Iterator[int]:
-    following: str | int | None = None
+    last: str | None = None
     while True:
         begun_at = time.monotonic()
         batch = _patiently(
-            lambda after=following: storage.delete_batch(runtime.database, part, first_day, after)  # type: ignore[misc]
+            lambda after=last: storage.delete_batch(runtime.database, part, first_day, after)  # type: ignore[misc]
         )
         if batch.deleted:
             yield batch.deleted
             time.sleep(max(LEAST_PAUSE_S, time.monotonic() - begun_at))
-        if batch.following is None:
+        if batch.last is None:
             return
-        following = batch.following
+        last = batch.last
 
 
 def _patiently(step: Callable[[], T]) -> T:

@@ -11,30 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Connection,
-    and_,
-    bindparam,
-    case,
-    delete,
-    func,
-    literal_column,
-    or_,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, Table, and_, case, delete, func, or_, select, text, update
 
-from chatapi.domain.retention import Month
+from chatapi.domain.retention import Month, beyond_ids
 from chatapi.errors import DatabaseUnavailable
 from chatapi.storage import installation as installations
 from chatapi.storage import partitions, postgresql
 from chatapi.storage.engine import Database
-from chatapi.storage.tables import calls, installation, tenants
+from chatapi.storage.tables import installation, tenants
 
 AT_ONCE = {"sqlite": 500, "postgresql": 5000}  # calls of a transaction; on SQLite everybody else waits for it
 LOCK_WAIT_MS = 100  # for all of the calls: who comes after waits behind us, so this is what an admission may lose
@@ -65,18 +50,18 @@ class Old:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Where calls are deleted one by one: a tenant's in one pair of partitions, or on SQLite all of them."""
+    """Calls that are deleted one by one: of one tenant, in one pair of partitions (None: in the plain tables)."""
 
-    suffix: str | None = None
-    tenant_id: str | None = None
+    suffix: str | None
+    tenant_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one transaction deleted, and where the next one begins; None when there is nothing more."""
+    """What one transaction deleted, and the id of the last of it; None when there is nothing more."""
 
     deleted: int
-    following: str | int | None
+    last: str | None
 
 
 def make_partitions(database: Database) -> list[Month]:
@@ -152,73 +137,40 @@ def drop_month(database: Database, month: Month, first_day: str) -> int | None:
 
 def parts(database: Database, old: Old) -> list[Part]:
     """The parts of which calls must be deleted one by one."""
-    if database.is_sqlite or not old.rows:
-        return [Part() for _ in old.rows]
     with database.read() as connection:
         ids = connection.execute(select(tenants.c.id).order_by(tenants.c.id)).scalars().all()
     return [Part(suffix, tenant_id) for suffix in old.rows for tenant_id in ids]
 
 
-def delete_batch(database: Database, part: Part, first_day: str, after: str | int | None) -> Batch:
-    """Delete the next calls of days before `first_day` that are not held, in one short transaction.
+def delete_batch(database: Database, part: Part, first_day: str, after: str | None) -> Batch:
+    """Delete the next old calls that are not held, in one short transaction.
+
+    They are taken in the order of their ids, in which a tenant's calls lie side by side.
 
     Args:
         database: the database.
         part: which calls.
         first_day: the first local day that is kept.
-        after: the `following` of the batch before; None to begin with.
+        after: the `last` of the batch before; None to begin with.
 
     Raises:
         DatabaseUnavailable: the database cannot answer.
     """
+    calls, attempts = partitions.pair(part.suffix)
+    of_tenant = calls.c.tenant_id == part.tenant_id
+    old = and_(of_tenant, calls.c.id > (after or NIL), _old(calls, first_day), calls.c.state != "held")
     with database.write() as connection:
-        if part.tenant_id is None:
-            rows, following = _next_rows(connection, first_day, int(after or 0))
-        else:
-            rows, following = _next_of_tenant(connection, part, first_day, str(after or NIL))
+        size = AT_ONCE[connection.dialect.name]
+        found = select(calls.c.id, calls.c.day).where(old).order_by(calls.c.id).limit(size)
+        rows = connection.execute(found.with_for_update(skip_locked=True)).all()
         if rows:
-            _delete(connection, part, rows)
-            _record(database, connection, max(row.day for row in rows))
-    return Batch(len(rows), following)
-
-
-def _next_rows(connection: Connection, first_day: str, after: int) -> tuple[list[Any], str | int | None]:
-    """On SQLite the calls are walked in the order in which they were written, so that a transaction has few pages to
-    change, and up to where days are younger in every time zone."""
-    row_number = literal_column("rowid", BigInteger)
-    names = (row_number.label("row_number"), calls.c.tenant_id, calls.c.id, calls.c.day, calls.c.state)
-    found = connection.execute(
-        select(*names).where(row_number > after).order_by(row_number).limit(AT_ONCE["sqlite"])
-    ).all()
-    young = (date.fromisoformat(first_day) + timedelta(days=2)).isoformat()
-    if not found or min(row.day for row in found) >= young:
-        return [], None
-    return [row for row in found if row.day < first_day and row.state != "held"], found[-1].row_number
-
-
-def _next_of_tenant(
-    connection: Connection, part: Part, first_day: str, after: str
-) -> tuple[list[Any], str | int | None]:
-    """On PostgreSQL a tenant's calls are walked in the order of their ids, and nobody waits for it."""
-    here, _ = partitions.pair(part.suffix)
-    old = and_(here.c.tenant_id == part.tenant_id, here.c.id > after, here.c.day < first_day, here.c.state != "held")
-    wanted = select(here.c.tenant_id, here.c.id, here.c.day).where(old).order_by(here.c.id)
-    size = AT_ONCE["postgresql"]
-    found = list(connection.execute(wanted.limit(size).with_for_update(skip_locked=True)).all())
-    return found, found[-1].id if len(found) == size else None
-
-
-def _delete(connection: Connection, part: Part, rows: list[Any]) -> None:
-    of_calls, of_attempts = partitions.pair(part.suffix)
-    for table, name in ((of_attempts, "call_id"), (of_calls, "id")):
-        if part.tenant_id is None:
-            here = and_(table.c.tenant_id == bindparam("of_tenant"), table.c[name] == bindparam("of_id"))
-            connection.execute(
-                delete(table).where(here), [{"of_tenant": row.tenant_id, "of_id": row.id} for row in rows]
-            )
-        else:
             ids = [row.id for row in rows]
-            connection.execute(delete(table).where(table.c.tenant_id == part.tenant_id, table.c[name].in_(ids)))
+            connection.execute(
+                delete(attempts).where(attempts.c.tenant_id == part.tenant_id, attempts.c.call_id.in_(ids))
+            )
+            connection.execute(delete(calls).where(of_tenant, calls.c.id.in_(ids)))
+            _record(database, connection, max(row.day for row in rows))
+    return Batch(len(rows), rows[-1].id if len(rows) == size else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,15 +202,20 @@ def _parts(connection: Connection, first_day: str) -> Iterator[tuple[str | None,
 
 def _count(connection: Connection, suffix: str | None, first_day: str) -> _Count:
     here, _ = partitions.pair(suffix)
-    held, old = here.c.state == "held", here.c.day < first_day
+    held, old = here.c.state == "held", _old(here, first_day)
 
     def number(of: ColumnElement[bool]) -> ColumnElement[int]:
         return func.coalesce(func.sum(case((of, 1), else_=0)), 0)
 
-    kept = number(or_(held, ~old))
+    kept = number(or_(held, here.c.day >= first_day))
     figures = (func.count(), number(and_(held, old)), number(and_(old, ~held)), kept, func.max(here.c.day))
     total, held_calls, old_calls, kept_calls, newest_day = connection.execute(select(*figures).select_from(here)).one()
     return _Count(total, held_calls, old_calls, kept_calls, newest_day or "")
+
+
+def _old(calls: Table, first_day: str) -> ColumnElement[bool]:
+    """The bound of the ids spares a look at all younger calls; an id of a clock that is ahead waits until it is old."""
+    return and_(calls.c.day < first_day, calls.c.id < str(beyond_ids(first_day)))
 
 
 def _record(database: Database, connection: Connection, newest_day: str) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatapi.domain.retention import Keep, Month, months_from
+from chatapi.domain.retention import Keep, Month, beyond_ids, first_id, months_from
 from tests.concurrency.model import utc
 
 
@@ -54,6 +54,16 @@ def test_a_hundred_years_are_enough(keep: str) -> None:
 def test_no_open_month_is_cut_in_any_time_zone(now: datetime, keep: str, offset_h: int) -> None:
     local = now.astimezone(timezone(timedelta(hours=offset_h))).date()
     assert Keep.parse(keep).first_day(now) <= local.replace(day=1).isoformat()
+
+
+@given(
+    day=st.dates(date(2001, 1, 2), date(2099, 12, 31)),
+    offset_h=st.integers(-12, 14),
+    before_s=st.integers(1, 86400 * 40),
+)
+def test_the_ids_of_older_days_are_below_the_bound(day: date, offset_h: int, before_s: int) -> None:
+    midnight = datetime(day.year, day.month, day.day, tzinfo=timezone(timedelta(hours=offset_h)))
+    assert first_id(midnight - timedelta(seconds=before_s)) < beyond_ids(day.isoformat())
 
 
 def test_months_follow_each_other_over_the_end_of_a_year() -> None:
