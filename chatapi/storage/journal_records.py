@@ -72,8 +72,16 @@ def decode(line: bytes, installation_id: str) -> Item:
 def _line(item: Item, installation_id: str) -> bytes:
     kind = next(name for name, made in KINDS.items() if isinstance(item, made))
     record = {"version": VERSION, "installation": installation_id, "kind": kind, "item": item}
-    payload = orjson.dumps(record)
+    payload = orjson.dumps(record, default=_named_fields)
     return b"%b %b\n" % (_checksum(payload), payload)
+
+
+def _named_fields(value: Any) -> dict[str, Any]:
+    """A named tuple as JSON has it; of dataclasses orjson does the same by itself."""
+    if not isinstance(value, tuple) or not hasattr(value, "_asdict"):
+        raise TypeError(f"no JSON for {type(value).__qualname__}")
+    named: dict[str, Any] = value._asdict()
+    return named
 
 
 def _checksum(payload: bytes) -> bytes:
@@ -84,11 +92,11 @@ def _read(value: Any, made: Any) -> Any:
     """Make a value of the type `made` of what JSON had; `TypeError` or `ValueError` where that is not possible."""
     if isinstance(made, types.UnionType):  # only `… | None` occurs
         return None if value is None else _read(value, next(one for one in made.__args__ if one is not types.NoneType))
-    if is_dataclass(made):
-        fields = _fields(made)  # type: ignore[arg-type]
+    if is_dataclass(made) or hasattr(made, "_asdict"):
+        fields = _fields(made)
         if fields.keys() != value.keys():
             raise TypeError("other fields")
-        return made(**{name: _read(value[name], kind) for name, kind in fields.items()})  # type: ignore[operator]
+        return made(**{name: _read(value[name], kind) for name, kind in fields.items()})
     if made is datetime:
         return datetime.fromisoformat(value)
     if isinstance(made, type) and issubclass(made, StrEnum):

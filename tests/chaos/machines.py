@@ -19,8 +19,9 @@ QUICK = {
     "CHATAPI_RENEW_S": str(RENEW_S),
     "CHATAPI_GRACEFUL_TIMEOUT_S": "5",
     "CHATAPI_DAILY_REQUESTS": "unlimited",
-    "CHATAPI_WORKERS": "2",
+    "CHATAPI_WORKERS": "2" if LONG else "1",
 }
+TWO_WORKERS = {"CHATAPI_WORKERS": "2"}
 NOTHING: Mapping[str, str] = {}
 
 

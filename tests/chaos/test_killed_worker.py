@@ -25,7 +25,7 @@ from tests.support.routes import API
 
 pytestmark = pytest.mark.chaos
 
-STREAMS = 200 if LONG else 50
+STREAMS = 200 if LONG else 30
 PIECES = 400  # at 0.1 s each: longer than any of these tests
 ONE_WORKER = {**QUICK, "CHATAPI_WORKERS": "1"}
 
@@ -50,9 +50,9 @@ def assert_sound(gateway: Gateway) -> None:
 
 
 def test_after_a_worker_was_killed_amid_its_streams_the_sweep_leaves_a_sound_ledger(
-    database_url: str, make_gateway: MakeGateway, faults: FaultyUpstream, marker: str
+    sqlite_url: str, make_gateway: MakeGateway, faults: FaultyUpstream, marker: str
 ) -> None:
-    gateway = make_gateway(database_url, environment=ONE_WORKER, start=False)
+    gateway = make_gateway(sqlite_url, environment=ONE_WORKER, start=False)
     gateway.start_with_users()
     streams = Streams()
     streams.begin(gateway, long_text(marker), STREAMS, gateway.somebody)
@@ -61,9 +61,9 @@ def test_after_a_worker_was_killed_amid_its_streams_the_sweep_leaves_a_sound_led
     os.kill(worker, signal.SIGKILL)
     streams.join()
     assert all(stream.broken for stream in streams.seen)
-    assert set(rows(database_url).values()) == {"held"}
-    await_that(lambda: "held" not in rows(database_url).values(), "the new worker has swept")
-    states = rows(database_url)
+    assert set(rows(sqlite_url).values()) == {"held"}
+    await_that(lambda: "held" not in rows(sqlite_url).values(), "the new worker has swept")
+    states = rows(sqlite_url)
     seen = {served.call_id for served in faults.about(marker)}
     assert seen <= states.keys()
     assert [states[call_id] for call_id in seen if call_id] == ["expired"] * STREAMS
@@ -89,9 +89,9 @@ def test_when_every_process_is_dead_the_sweep_command_expires_what_they_held(
 
 
 def test_sigterm_ends_open_streams_with_an_error_event_and_settles_them(
-    database_url: str, make_gateway: MakeGateway, faults: FaultyUpstream, marker: str
+    sqlite_url: str, make_gateway: MakeGateway, faults: FaultyUpstream, marker: str
 ) -> None:
-    gateway = make_gateway(database_url, environment=ONE_WORKER, start=False)
+    gateway = make_gateway(sqlite_url, environment=ONE_WORKER, start=False)
     gateway.start_with_users()
     streams = Streams()
     streams.begin(gateway, long_text(marker), STREAMS, gateway.somebody)
@@ -102,7 +102,7 @@ def test_sigterm_ends_open_streams_with_an_error_event_and_settles_them(
     for stream in streams.seen:
         last = json.loads(event_lines(stream.text)[-1])
         assert last["error"]["message"]
-    assert set(rows(database_url).values()) == {"settled"}
+    assert set(rows(sqlite_url).values()) == {"settled"}
     assert_sound(gateway)
 
 

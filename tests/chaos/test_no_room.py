@@ -68,9 +68,9 @@ def assert_refused_while_it_lasts(machine: Machine, emulator: Emulator, load: Lo
 def test_on_a_full_disk_calls_are_refused_and_settlements_wait_in_memory(
     sqlite_url: str, make_machine: MakeMachine, emulator: Emulator
 ) -> None:
-    machine = make_machine(sqlite_url, emulator.url, more={"CHATAPI_WORKERS": "1"})
+    machine = make_machine(sqlite_url, emulator.url)
     machine.start_with_users()
-    tokens = machine.tokens(4)
+    tokens = machine.tokens(2)
     with Load([machine.bind], tokens, in_flight=4, calls=4, stream=LONG_STREAM, stream_every=1) as streams:
         await_that(lambda: len(emulator.arrived()) >= 4, "the streams run")
         with full_disk(machine), Load([machine.bind], tokens, in_flight=8) as load:
@@ -94,7 +94,7 @@ def test_without_a_connection_to_be_had_calls_are_refused(
     own_postgres.start()
     machine = make_machine(url, emulator.url)
     machine.start_with_users()
-    with Load([machine.bind], machine.tokens(4), in_flight=16) as load:
+    with Load([machine.bind], machine.tokens(2), in_flight=16) as load:
         load.await_calls_ended(50)
         with no_connection_left(own_postgres):
             assert_refused_while_it_lasts(machine, emulator, load)

@@ -13,13 +13,13 @@ import pytest
 
 from bench.emulator.process import Emulator
 from tests.chaos.load import Load
-from tests.chaos.machines import LEASE_S, LONG, Machine, MakeMachine, await_that, say
+from tests.chaos.machines import LEASE_S, LONG, TWO_WORKERS, Machine, MakeMachine, await_that, say
 from tests.chaos.reconcile import await_none_held, ever_expired, reconcile
 from tests.support.postgres import Postgres
 
 pytestmark = pytest.mark.chaos
 
-OUTAGE_S = 60.0 if LONG else 3 * LEASE_S
+OUTAGE_S = 60.0 if LONG else 2 * LEASE_S
 SHORT_STREAM = "tiny-emu-events30-gap50"  # 1.5 s: it ends during the outage
 LONG_STREAM = f"tiny-emu-events{int(OUTAGE_S * 20) + 60}-gap50"  # 3 s longer than the outage
 Outage = Callable[[Postgres], AbstractContextManager[None]]
@@ -51,7 +51,7 @@ def assert_refused(machine: Machine) -> None:
     assert machine.http.get("/readyz").status_code == 503
 
 
-@pytest.mark.parametrize("outage", [stopped, Postgres.suspended], ids=["stopped", "suspended"])
+@pytest.mark.parametrize("outage", [stopped, Postgres.suspended] if LONG else [stopped])
 def test_an_outage_expires_no_living_call_and_loses_none_that_ended_meanwhile(
     outage: Outage, own_postgres: Postgres, make_machine: MakeMachine, emulator: Emulator
 ) -> None:
@@ -102,7 +102,7 @@ def test_a_worker_that_dies_in_an_outage_does_not_end_the_others_and_is_replaced
     own_postgres: Postgres, make_machine: MakeMachine, emulator: Emulator
 ) -> None:
     url = own_postgres.url(own_postgres.create())
-    machine = make_machine(url, emulator.url)
+    machine = make_machine(url, emulator.url, more=TWO_WORKERS)
     machine.start_with_users()
     with stopped(own_postgres):
         killed, _ = machine.workers

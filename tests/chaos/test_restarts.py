@@ -11,7 +11,7 @@ from tests.chaos.reconcile import held, reconcile
 
 pytestmark = pytest.mark.chaos
 
-RESTARTS = 100 if LONG else 2
+RESTARTS = 100 if LONG else 1
 LONG_STREAM = "tiny-emu-events500-gap20"  # 10 s: the graceful time is over before it is
 
 
@@ -20,7 +20,7 @@ def test_restarts_under_load_leave_no_call_unsettled(
 ) -> None:
     machine = make_machine(postgres_url, emulator.url)
     machine.start_with_users()
-    tokens = machine.tokens(8)
+    tokens = machine.tokens(8 if LONG else 2)
     with (
         Load([machine.bind], tokens) as load,
         Load([machine.bind], tokens, in_flight=4, stream=LONG_STREAM, stream_every=1) as streams,

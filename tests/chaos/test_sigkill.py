@@ -11,20 +11,21 @@ import pytest
 
 from bench.emulator.process import Emulator
 from tests.chaos.load import Load
-from tests.chaos.machines import LONG, MakeMachine, await_that, say
+from tests.chaos.machines import LONG, TWO_WORKERS, MakeMachine, await_that, say
 from tests.chaos.reconcile import await_none_held, reconcile
 
 pytestmark = pytest.mark.chaos
 
-CALLS, KILLS = (50_000, 200) if LONG else (400, 5)
+CALLS, KILLS = (50_000, 200) if LONG else (240, 3)
+TENANTS = 8 if LONG else 2
 
 
 def test_workers_that_are_killed_under_load_leave_a_ledger_that_agrees_with_the_upstream(
     postgres_url: str, make_machine: MakeMachine, emulator: Emulator
 ) -> None:
-    machine = make_machine(postgres_url, emulator.url)
+    machine = make_machine(postgres_url, emulator.url, more=TWO_WORKERS)
     machine.start_with_users()
-    with Load([machine.bind], machine.tokens(8), calls=CALLS, in_flight=64 if LONG else 16) as load:
+    with Load([machine.bind], machine.tokens(TENANTS), calls=CALLS, in_flight=64 if LONG else 16) as load:
         for kill in range(KILLS):
             load.await_calls_ended((kill + 1) * CALLS // (KILLS + 1))
             os.kill(random.choice(machine.workers), signal.SIGKILL)

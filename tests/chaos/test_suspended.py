@@ -38,7 +38,7 @@ def test_a_worker_that_is_suspended_amid_a_transaction_stops_nobody_and_is_not_c
     own_postgres: Postgres, make_machine: MakeMachine, emulator: Emulator
 ) -> None:
     url = own_postgres.url(own_postgres.create())
-    one = {"CHATAPI_WORKERS": "1"}
+    one = {"CHATAPI_WORKERS": "1"}  # so that it is the whole machine that stands still
     stopped, other = (make_machine(url, emulator.url, host=host, more=one) for host in ("127.0.0.2", "127.0.0.3"))
     stopped.start_with_users()
     other.start()
