@@ -87,6 +87,7 @@ def main() -> None:
         agrees = measurement.check_ledgers()
     found = {"results": measurement.results, "commits_ms": measurement.commits, "idle_kb": idle}
     notes = {**measurement.absent, **{target.name: target.note for target in measurement.targets if target.note}}
+    found["versions"] = {target.name: target.version for target in measurement.targets if target.version}
     rows = report.rows(measurement.results, idle)
     goals = report.goals(rows, measurement.commits)
     print(report.table(rows, measurement.commits, notes, goals))

@@ -104,12 +104,10 @@ def limit(url: str, claims: Claims) -> None:
                 world.set_limit(scope, scope_id, metric, Window.DAY, HIGH, tenant_id=claims.tenant_id)
 
 
-def measure(
-    url: str, claims: Claims, processes: int, seconds: float, batch: int, greenlets: int = GREENLETS
-) -> dict[str, Any]:
+def measure(url: str, claims: Claims, processes: int, seconds: float, batch: int) -> dict[str, Any]:
     """Let so many processes loose at once; what they did together."""
     who = f"{claims.tenant_id}/{claims.user_id}/{claims.jti}"
-    command = [sys.executable, "-m", "bench._pairs", url, str(greenlets), str(seconds), str(batch), who]
+    command = [sys.executable, "-m", "bench._pairs", url, str(GREENLETS), str(seconds), str(batch), who]
     started: list[subprocess.Popen[str]] = []
     try:
         for _ in range(processes):

@@ -112,14 +112,17 @@ def goals(found: list[Result], commits_ms: list[Result]) -> list[dict[str, Any]]
 
 
 def table(found: list[Result], commits_ms: list[Result], notes: dict[str, str], goals: list[dict[str, Any]]) -> str:
-    """All of it as text."""
+    """All of it as text; the table is one of Markdown."""
     cells = [HEADINGS, *(_cells(row) for row in found)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(HEADINGS))]
     lines = [""]
-    for row in cells:
-        first = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
-        rest = [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
-        lines.append("  ".join(first + rest))
+    for number, row in enumerate(cells):
+        texts = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
+        figures = [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
+        lines.append(f"| {' | '.join(texts + figures)} |")
+        if number == 0:
+            rules = ["-" * width for width in widths[:2]] + [f"{'-' * (width - 1)}:" for width in widths[2:]]
+            lines.append(f"| {' | '.join(rules)} |")
     lines.append("")
     for database in OURS:
         if seen := [commit[database] for commit in commits_ms if database in commit]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import psycopg
 
 from bench.emulator.process import Emulator
 from bench.machine import FOLDER
@@ -46,6 +49,7 @@ class Target:
         kinds: of calls that it can answer.
         tokens: access tokens.
         note: what a reader of the figures must know.
+        version: of what is foreign in it.
         requests: how many answered requests its ledger has charged, if it keeps one.
     """
 
@@ -56,6 +60,7 @@ class Target:
     kinds: frozenset[str] = frozenset({"plain", "stream"})
     tokens: tuple[str, ...] = ("sk-bench",)
     note: str = ""
+    version: str = ""
     requests: Callable[[], int] | None = None
 
 
@@ -106,9 +111,10 @@ class Bench:
             RuntimeError: with the end of its log, if it does not.
         """
         give_up_at = time.monotonic() + START_PATIENCE_S
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         while True:
             try:
-                with urllib.request.urlopen(url, timeout=5):
+                with opener.open(url, timeout=5):
                     return
             except urllib.error.HTTPError:
                 return
@@ -145,17 +151,20 @@ def flask(bench: Bench) -> Target:
     return Target("flask", f"http://127.0.0.1:{port}", (pid,), kinds=frozenset({"static"}))
 
 
-def sqlite(bench: Bench) -> Target:
+def on_sqlite(bench: Bench) -> Target:
     """ChatAPI on SQLite, one worker, every call metered."""
     url = url_of_file(bench.folder / "chatapi.sqlite3")
     migrate(url)
-    return _ours(bench, "sqlite", url, ())
+    return _ours(bench, "sqlite", url, (), f"SQLite {sqlite3.sqlite_version}")
 
 
-def postgresql(bench: Bench) -> Target:
+def on_postgresql(bench: Bench) -> Target:
     """ChatAPI on PostgreSQL, one worker, every call metered."""
     postgres = bench.start_postgres()
-    return _ours(bench, "postgresql", postgres.url(postgres.create()), (postgres.pid,))
+    url = postgres.url(postgres.create())
+    with psycopg.connect(url) as connection:
+        version = f"PostgreSQL {connection.info.server_version // 10000}.{connection.info.server_version % 10000}"
+    return _ours(bench, "postgresql", url, (postgres.pid,), version)
 
 
 def nginx(bench: Bench) -> Target:
@@ -168,7 +177,7 @@ def nginx(bench: Bench) -> Target:
     path.write_text(NGINX.format(folder=bench.folder, port=port, upstream=bench.emulator.port), "utf-8")
     pid = bench.spawn([binary, "-c", str(path), "-e", str(bench.folder / "nginx.log"), "-g", "daemon off;"], "nginx")
     bench.await_answer(f"http://127.0.0.1:{port}/v1/models", "nginx")
-    return Target("nginx", f"http://127.0.0.1:{port}", (pid,), note="a plain proxy: no accounts, no metering")
+    return Target("nginx", f"http://127.0.0.1:{port}", (pid,), note=NGINX_NOTE, version=_said(binary, "-v"))
 
 
 def litellm(bench: Bench) -> Target:
@@ -186,25 +195,28 @@ def litellm(bench: Bench) -> Target:
     environment = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "PYTHONPATH": ""}
     pid = bench.spawn(command, "litellm", environment)
     bench.await_answer(f"http://127.0.0.1:{port}/health/liveliness", "litellm")
-    return Target(
-        "litellm",
-        f"http://127.0.0.1:{port}",
-        (pid,),
-        note="without a database, virtual keys or budgets, which need binaries of Prisma: it meters nothing here",
-    )
+    asked = "import importlib.metadata; print('LiteLLM', importlib.metadata.version('litellm'))"
+    version = _said(str(ROOT_LITELLM / "bin" / "python"), "-c", asked)
+    return Target("litellm", f"http://127.0.0.1:{port}", (pid,), note=LITELLM_NOTE, version=version)
 
 
 TARGETS: dict[str, Callable[[Bench], Target]] = {
     "direct": direct,
     "flask": flask,
-    "sqlite": sqlite,
-    "postgresql": postgresql,
+    "sqlite": on_sqlite,
+    "postgresql": on_postgresql,
     "nginx": nginx,
     "litellm": litellm,
 }
 
 
-def _ours(bench: Bench, name: str, database_url: str, database: tuple[int, ...]) -> Target:
+def _said(*command: str) -> str:
+    """What a program says of its version."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (done.stdout + done.stderr).strip()
+
+
+def _ours(bench: Bench, name: str, database_url: str, database: tuple[int, ...], version: str) -> Target:
     environment = {
         "CHATAPI_WORKERS": "1",
         "CHATAPI_MODEL": QUESTION_MODEL,
@@ -228,9 +240,13 @@ def _ours(bench: Bench, name: str, database_url: str, database: tuple[int, ...])
     def requests() -> int:
         return sum(row["requests"] for row in gateway.usage("bench"))
 
-    return Target(name, gateway.base_url, (gateway.pid,), database, kinds, tokens, requests=requests)
+    return Target(name, gateway.base_url, (gateway.pid,), database, kinds, tokens, version=version, requests=requests)
 
 
+NGINX_NOTE = "a plain proxy: no accounts, no metering"
+LITELLM_NOTE = (
+    "without a database, so without virtual keys and budgets (Prisma's binaries are needed): it meters nothing"
+)
 NGINX = """
 worker_processes 1;
 pid {folder}/nginx.pid;
