@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import struct
 import time
 from typing import Any
 
 import httpx2
-from gevent import monkey
+from gevent import get_hub, monkey
 
+from chatapi.upstream.overseer import overseer
 from chatapi.upstream.patience import Patience
 
 READ_BYTES = 65_536  # at most; a read takes what is there
@@ -28,12 +30,25 @@ class NothingSent(Exception):
 class Connection:
     """A connected socket. Its reads wait as long as `patience` allows; whoever sends a request sets it first."""
 
-    __slots__ = ("_acked_before", "_poll", "_socket", "_used", "idle_since", "patience")
+    __slots__ = (
+        "_acked_before",
+        "_expired",
+        "_is_tls",
+        "_poll",
+        "_socket",
+        "_used",
+        "_watcher",
+        "idle_since",
+        "patience",
+    )
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
         self._poll = _real_poll()
         self._poll.register(connected.fileno(), 1)  # POLLIN
+        self._watcher = get_hub().loop.io(connected.fileno(), 1)
+        self._is_tls = isinstance(connected, ssl.SSLSocket)
+        self._expired = False
         self._used = False
         self._acked_before: int | None = None
         self.idle_since = 0.0
@@ -71,18 +86,30 @@ class Connection:
     def read(self) -> bytes:
         """What has come, or b"" at the end.
 
+        Nothing has come yet, as a rule, so what is not encrypted is waited for before it is asked for.
+
         Raises:
             httpx2.ReadTimeout: the patience is over.
             httpx2.ReadError: the connection broke.
         """
         sock = self._socket
-        sock.settimeout(self.patience.next_timeout_s())
+        must_wait = not self._is_tls
         try:
-            return sock.recv(READ_BYTES)
-        except TimeoutError as error:
-            raise httpx2.ReadTimeout(str(error)) from error
+            sock.settimeout(0.0)
+            while True:
+                if must_wait:
+                    overseer.wait(self._watcher, self.patience.next_timeout_s(), self._expire)
+                try:
+                    data = sock.recv(READ_BYTES)
+                except (BlockingIOError, ssl.SSLWantReadError):
+                    must_wait = True
+                    continue
+                if self._expired:
+                    raise httpx2.ReadTimeout("the upstream was silent for too long")
+                return data
         except (OSError, ValueError) as error:  # ValueError: a TLS connection that was shut down under its reader
-            raise httpx2.ReadError(str(error)) from error
+            kind = httpx2.ReadTimeout if self._expired else httpx2.ReadError
+            raise kind(str(error)) from error
 
     def missed_the_request(self) -> bool:
         """Whether the end that was just read was made before the request came.
@@ -109,8 +136,13 @@ class Connection:
 
     def close(self) -> None:
         """Close it."""
+        self._watcher.close()
         with contextlib.suppress(OSError):
             self._socket.close()
+
+    def _expire(self) -> None:
+        self._expired = True
+        self.abort()
 
     def _acked(self) -> int | None:
         try:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from chatapi.errors import UpstreamBroken, UpstreamError
+from chatapi.errors import UpstreamBroken, UpstreamError, UpstreamTimeout
 from chatapi.upstream.answer import Answer
 from chatapi.upstream.patience import Patience
 from chatapi.upstream.targets import Timeouts
@@ -61,8 +61,11 @@ class Exchange:
             UpstreamTimeout: silence for too long, or the deadline has passed.
             UpstreamBroken: it was cut, by the upstream or by `close()`.
         """
+        patience = self._patience
         while chunk := self._read():
-            self._patience.read_timeout_s = self._idle_timeout_s
+            if time.monotonic() > patience.deadline_at:
+                raise UpstreamTimeout("the upstream took too long to answer", may_have_run=True)
+            patience.read_timeout_s = self._idle_timeout_s
             yield chunk
 
     def finish(self) -> None:

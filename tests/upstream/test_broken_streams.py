@@ -81,6 +81,19 @@ def test_a_trickle_does_not_outlive_the_calls_deadline(stream: bool) -> None:
     assert time.monotonic() - began < 3
 
 
+def test_neither_does_a_torrent() -> None:
+    def script(connection: socket.socket, _request: Request) -> None:
+        connection.sendall(STREAM_HEAD)
+        for _ in range(2000):
+            connection.sendall(event(delta("He")))
+            time.sleep(0.0005)
+
+    began = time.monotonic()
+    error = failure(script, stream=True, call_deadline_s=0.3)
+    assert type(error) is UpstreamTimeout
+    assert time.monotonic() - began < 0.8
+
+
 @pytest.mark.parametrize(
     "pieces",
     [

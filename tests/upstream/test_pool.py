@@ -24,8 +24,8 @@ HEAD = b"POST /v1 HTTP/1.1\r\nHost: upstream\r\nContent-Length: 2\r\n"
 PATIENCE = Patience(5.0, float("inf"))
 
 
-@pytest.fixture
-def server() -> Iterator[ScriptedServer]:
+@pytest.fixture(name="server")
+def _server() -> Iterator[ScriptedServer]:
     with serving(answering(200, {"a": 1})) as running:
         yield running
 
