@@ -84,7 +84,7 @@ def retention(runtime: Runtime, keep: Keep, dry_run: bool, as_json: bool) -> Non
 
 def _look(runtime: Runtime, keep: Keep) -> Summary:
     old = logic.find_old(runtime, keep)
-    months, dropped = [str(month) for month in old.months], sum(old.months.values())
+    months, dropped = [str(month) for month in old.months], sum(month.calls for month in old.months.values())
     return Summary(True, old.first_day, months, dropped, sum(old.rows.values()), old.held)
 
 

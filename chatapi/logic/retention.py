@@ -76,7 +76,7 @@ def drop_months(runtime: Runtime, old: Old) -> Iterator[tuple[Month, int]]:
         Unavailable: the database cannot answer, or others used the calls all the time. Run it again.
     """
     for month in sorted(old.months):
-        dropped = _patiently(lambda month=month: storage.drop_month(runtime.database, month, old.first_day))  # type: ignore[misc]
+        dropped = _patiently(lambda month=month: storage.drop_month(runtime.database, month, old))  # type: ignore[misc]
         if dropped is not None:
             yield month, dropped
 

@@ -29,6 +29,11 @@ _NAMES = text(
     "SELECT child.relname FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid"
     " WHERE inhparent = to_regclass('calls') ORDER BY child.relname"
 )
+_DETACHED = text(
+    "SELECT child.relname FROM pg_class AS child JOIN pg_class AS whole ON whole.relnamespace = child.relnamespace"
+    " WHERE whole.oid = to_regclass('calls') AND child.relkind = 'r' AND NOT child.relispartition"
+    " AND child.relname ~ '^calls_[0-9]{4}_[0-9]{2}$' ORDER BY child.relname"
+)
 _IS_PARTITIONED = text("SELECT count(*) FROM pg_partitioned_table WHERE partrelid = to_regclass('calls')")
 
 Pair = tuple[Table, Table]  # calls and attempts
@@ -37,6 +42,12 @@ Pair = tuple[Table, Table]  # calls and attempts
 def stored(connection: Connection) -> list[Month]:
     """The months that have partitions, the oldest first."""
     return [Month.parse(name) for name in _suffixes(connection) if name != DEFAULT]
+
+
+def detached(connection: Connection) -> list[Month]:
+    """The months that were taken out of the tables and not dropped yet, the oldest first."""
+    found = (_PARTITION.fullmatch(name) for name in connection.execute(_DETACHED).scalars())
+    return [Month.parse(match[2]) for match in found if match]
 
 
 def missing(connection: Connection, now: datetime) -> list[Month]:
@@ -68,9 +79,23 @@ def hold(connection: Connection) -> None:
         _do(connection, "LOCK TABLE calls, attempts IN ACCESS SHARE MODE")
 
 
-def drop(connection: Connection, month: Month) -> None:
-    """Drop a month, in the caller's transaction. Both tables are locked against everybody until it ends."""
+def detach(connection: Connection, month: Month) -> None:
+    """Take a month out of the tables, in the caller's transaction; they are locked against everybody until it ends."""
     _do(connection, "LOCK TABLE ONLY calls, ONLY attempts IN ACCESS EXCLUSIVE MODE")
+    for table in ("calls", "attempts"):
+        _do(connection, f"ALTER TABLE {table} DETACH PARTITION {table}_{month}")
+
+
+def put_back(connection: Connection, month: Month, first_day: str) -> None:
+    """Write calls of a detached month that must stay into the tables again, where they belong to no month."""
+    stays = f"day >= '{first_day}' OR state = 'held'"
+    _do(connection, f"INSERT INTO calls SELECT * FROM calls_{month} WHERE {stays} ON CONFLICT DO NOTHING")
+    of_them = f"(tenant_id, call_id) IN (SELECT tenant_id, id FROM calls_{month} WHERE {stays})"
+    _do(connection, f"INSERT INTO attempts SELECT * FROM attempts_{month} WHERE {of_them} ON CONFLICT DO NOTHING")
+
+
+def drop(connection: Connection, month: Month) -> None:
+    """Drop a detached month. Nobody else has to do with it any more."""
     _do(connection, f"DROP TABLE attempts_{month}, calls_{month}")
 
 

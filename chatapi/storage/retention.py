@@ -27,25 +27,33 @@ NIL = "00000000-0000-0000-0000-000000000000"
 
 
 @dataclass(frozen=True, slots=True)
+class OldMonth:
+    """A month that is old as a whole: how many calls it has, and the newest of their local days ('' without calls)."""
+
+    calls: int
+    newest_day: str
+
+
+@dataclass(frozen=True, slots=True)
 class Old:
     """What is old: calls of days before `first_day`.
 
     Attributes:
-        months: the months that can be dropped as a whole, each with how many calls it has.
+        months: the months that can be dropped as a whole.
         rows: where calls must be deleted one by one (the end of a pair of partitions' name; None: a plain table), each
             with how many they are.
         held: how many old calls are still held, and stay.
     """
 
     first_day: str
-    months: dict[Month, int] = field(default_factory=dict)
+    months: dict[Month, OldMonth] = field(default_factory=dict)
     rows: dict[str | None, int] = field(default_factory=dict)
     held: int = 0
 
     @property
     def calls(self) -> int:
         """How many calls can go."""
-        return sum(self.months.values()) + sum(self.rows.values())
+        return sum(month.calls for month in self.months.values()) + sum(self.rows.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +110,7 @@ def find_old(database: Database, first_day: str) -> Old:
         for suffix, month in _parts(connection, first_day):
             count = _count(connection, suffix, first_day)
             if month is not None and count.all_old:
-                old.months[month] = count.calls
+                old.months[month] = OldMonth(count.calls, count.newest_day)
                 continue
             if month is None or month.ended_long_before(first_day):
                 old.rows[suffix] = count.old
@@ -110,29 +118,36 @@ def find_old(database: Database, first_day: str) -> Old:
     return Old(first_day, old.months, {suffix: calls for suffix, calls in old.rows.items() if calls}, held)
 
 
-def drop_month(database: Database, month: Month, first_day: str) -> int | None:
-    """Drop a month, all of whose calls are old. Returns how many it had; None when it is to stay, or gone already.
+def drop_month(database: Database, month: Month, old: Old) -> int | None:
+    """Drop a month that was found old. Returns how many of its calls went; None when it is to stay, or gone already.
 
-    It is looked at again while nobody can write to it, which may take seconds and keeps nobody waiting who writes to
-    other months. Only then all calls are locked, for as long as the dropping takes.
+    First it is taken out of the tables, which are locked against everybody for that moment. Then it is looked at again,
+    at leisure, for what was written since it was found old: only calls whose ids are of a clock that is months late can
+    be that, and these are put back.
 
     Raises:
         DatabaseUnavailable: the database cannot answer, or a lock was not to be had: try again.
     """
+    with database.write() as connection:
+        _take_the_lock(database, connection)
+        if month in partitions.stored(connection):
+            _hurry(connection)
+            partitions.detach(connection, month)
+            here, _ = partitions.pair(str(month))
+            if connection.execute(select(here.c.id).where(here.c.state == "held").limit(1)).first():
+                connection.rollback()
+                return None
+            _record(database, connection, old.months[month].newest_day)
     with database.write() as connection, postgresql.patient(connection.connection.driver_connection):
-        if not database.try_lock(connection, partitions.LOCK):
-            raise DatabaseUnavailable
-        if month not in partitions.stored(connection):
+        _take_the_lock(database, connection)
+        if month not in partitions.detached(connection):
             return None
         connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-        _hurry(connection)
-        connection.exec_driver_sql(f"LOCK TABLE calls_{month}, attempts_{month} IN SHARE MODE")
-        count = _count(connection, str(month), first_day)
-        if not count.all_old:
-            return None
-        _record(database, connection, count.newest_day)
+        count = _count(connection, str(month), old.first_day)
+        if count.kept:
+            partitions.put_back(connection, month, old.first_day)
         partitions.drop(connection, month)
-        return count.calls
+        return count.calls - count.kept
 
 
 def parts(database: Database, old: Old) -> list[Part]:
@@ -198,6 +213,8 @@ def _parts(connection: Connection, first_day: str) -> Iterator[tuple[str | None,
     for month in partitions.stored(connection):
         if month.following.first_day <= first_day:
             yield str(month), month
+    for month in partitions.detached(connection):  # by a run that was killed before it dropped them
+        yield str(month), month
 
 
 def _count(connection: Connection, suffix: str | None, first_day: str) -> _Count:
@@ -226,6 +243,11 @@ def _record(database: Database, connection: Connection, newest_day: str) -> None
     installations.find_or_create(connection, database.now(connection))  # locked, so that no other run is in between
     later = or_(installation.c.calls_since.is_(None), installation.c.calls_since < since)
     connection.execute(update(installation).where(later).values(calls_since=since))
+
+
+def _take_the_lock(database: Database, connection: Connection) -> None:
+    if not database.try_lock(connection, partitions.LOCK):
+        raise DatabaseUnavailable
 
 
 def _hurry(connection: Connection) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 import uuid
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -117,32 +119,91 @@ def test_attempts_belong_to_calls_wherever_they_are_stored(world: World, instant
         connection.execute(delete(calls).where(calls.c.id == call.call_id))
 
 
+OLD = NOW - timedelta(days=500)
+SINCE = (NOW - timedelta(days=400)).date().isoformat()
+
+
 def test_who_reads_all_calls_keeps_a_month_from_being_dropped_and_nobody_from_calling(world: World) -> None:
-    old = NOW - timedelta(days=500)
-    answered_at(world, "utc", old)
+    answered_at(world, "utc", OLD)
     retention.make_partitions(world.database)
-    day = (NOW - timedelta(days=400)).date().isoformat()
+    old = retention.find_old(world.database, SINCE)
     with world.database.snapshot() as connection:
         partitions.hold(connection)
         with pytest.raises(DatabaseUnavailable):
-            retention.drop_month(world.database, Month.of(old), day)
+            retention.drop_month(world.database, Month.of(OLD), old)
         answered_at(world, "utc", NOW)
-    assert retention.drop_month(world.database, Month.of(old), day) == 1
-    assert retention.drop_month(world.database, Month.of(old), day) is None
-    assert Month.of(old) not in stored(world)
+    assert retention.drop_month(world.database, Month.of(OLD), old) == 1
+    assert retention.drop_month(world.database, Month.of(OLD), old) is None
+    assert Month.of(OLD) not in stored(world)
+    assert world.audit() == []
+
+
+def test_a_month_is_dropped_while_calls_come_and_go(world: World) -> None:
+    """Statements that name many calls lock every month, also the one that is to go."""
+    answered_at(world, "utc", OLD)
+    retention.make_partitions(world.database)
+    old, stopping = retention.find_old(world.database, SINCE), threading.Event()
+
+    def call(number: int) -> int:
+        calls = 0
+        while not stopping.is_set():
+            answered_at(world, ("utc", "early")[number % 2], NOW, partitions=False)
+            calls += 1
+        return calls
+
+    def drop(_: int) -> int:
+        time.sleep(0.3)
+        try:
+            return sum(retention.drop_month(world.database, month, old) or 0 for month in sorted(old.months))
+        finally:
+            stopping.set()
+
+    *called, dropped = at_once(5, lambda number: drop(number) if number == 4 else call(number))
+    assert dropped == 1
+    assert all(isinstance(calls, int) and calls > 0 for calls in called), called
+    assert world.audit() == []
 
 
 def test_a_call_of_a_clock_that_is_late_keeps_its_month(world: World) -> None:
     """Its id is of an old month, its windows are open: it is not dropped, whatever its id says."""
-    old = NOW - timedelta(days=500)
-    answered_at(world, "utc", old)
+    answered_at(world, "utc", OLD)
     retention.make_partitions(world.database)
-    answered_at(world, "utc", NOW, call_id=id_at(old))
-    day = (NOW - timedelta(days=400)).date().isoformat()
-    assert Month.of(old) not in retention.find_old(world.database, day).months
-    assert retention.drop_month(world.database, Month.of(old), day) is None
-    assert retention.find_old(world.database, day).rows == {str(Month.of(old)): 1}
-    assert sum(places(world).values()) == 2
+    answered_at(world, "utc", NOW, call_id=id_at(OLD))
+    found = retention.find_old(world.database, SINCE)
+    assert Month.of(OLD) not in found.months
+    assert found.rows == {str(Month.of(OLD)): 1}
+
+
+def test_a_call_that_comes_at_the_last_moment_is_put_back(world: World) -> None:
+    answered_at(world, "utc", OLD)
+    retention.make_partitions(world.database)
+    old = retention.find_old(world.database, SINCE)
+    late = held_at(world, "utc", NOW, call_id=id_at(OLD))
+    assert retention.drop_month(world.database, Month.of(OLD), old) is None, "it is held"
+    answer(world, late, NOW)
+    assert retention.drop_month(world.database, Month.of(OLD), old) == 1
+    assert places(world) == {"calls_default": 1}
+    assert world.audit() == []
+
+
+def test_a_month_that_was_taken_out_and_not_dropped_is_dropped_the_next_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered_at(world, "utc", OLD)
+    old = retention.find_old(world.database, SINCE)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(partitions, "detached", interrupt)
+        retention.drop_month(world.database, Month.of(OLD), old)
+    assert places(world) == {}
+    assert world.audit() == []
+    again = retention.find_old(world.database, SINCE)
+    assert again.months[Month.of(OLD)].calls == 1
+    assert retention.drop_month(world.database, Month.of(OLD), again) == 1
+    assert Month.of(OLD) not in retention.find_old(world.database, SINCE).months
+
+
+def interrupt(_connection: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_month_is_kept_while_one_of_its_calls_is_young_somewhere(world: World) -> None:
@@ -150,9 +211,9 @@ def test_a_month_is_kept_while_one_of_its_calls_is_young_somewhere(world: World)
     for name in ("utc", "early"):
         answered_at(world, name, utc("2029-09-30T23:00:00"))
     assert Month(2029, 9) not in retention.find_old(world.database, "2029-10-01").months
-    assert retention.drop_month(world.database, Month(2029, 9), "2029-10-01") is None
-    assert retention.find_old(world.database, "2029-10-02").months[Month(2029, 9)] == 2
-    assert retention.drop_month(world.database, Month(2029, 9), "2029-10-02") == 2
+    old = retention.find_old(world.database, "2029-10-02")
+    assert old.months[Month(2029, 9)] == retention.OldMonth(2, "2029-10-01")
+    assert retention.drop_month(world.database, Month(2029, 9), old) == 2
 
 
 def test_the_first_id_of_a_month_is_its_first_millisecond() -> None:
