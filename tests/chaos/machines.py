@@ -13,6 +13,7 @@ from tests.support.gateway import Gateway
 from tests.support.http import Http
 
 LONG = os.environ.get("CHATAPI_CHAOS") == "long"
+LONGEST_S = float(os.environ.get("CHATAPI_CHAOS_S", "inf"))  # of one run; what it came to by then is judged
 LEASE_S, RENEW_S = (6.0, 2.0) if LONG else (2.0, 0.5)
 QUICK = {
     "CHATAPI_LEASE_S": str(LEASE_S),
@@ -90,6 +91,15 @@ def await_that(true: Callable[[], bool], what: str, patience_s: float = 20.0) ->
         assert time.monotonic() - started < patience_s, f"it never came true that {what}"
         time.sleep(0.05)
     return time.monotonic() - started
+
+
+def rounds(count: int) -> Iterator[int]:
+    """So many rounds, or as many as there is time for: 1, 2, …"""
+    ends_at = time.monotonic() + LONGEST_S
+    for number in range(1, count + 1):
+        if time.monotonic() >= ends_at:
+            return
+        yield number
 
 
 def say(line: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from bench.emulator.process import Emulator
 from tests.chaos.load import Load
-from tests.chaos.machines import LONG, MakeMachine, say
+from tests.chaos.machines import LONG, MakeMachine, rounds, say
 from tests.chaos.reconcile import held, reconcile
 
 pytestmark = pytest.mark.chaos
@@ -25,16 +25,16 @@ def test_restarts_under_load_leave_no_call_unsettled(
         Load([machine.bind], tokens) as load,
         Load([machine.bind], tokens, in_flight=4, stream=LONG_STREAM, stream_every=1) as streams,
     ):
-        for restart in range(RESTARTS):
+        for restart in rounds(RESTARTS):
             load.await_calls_ended(load.ended + 50)
             code = machine.stop(patience_s=15)
             assert code == 0
             assert held(postgres_url) is None, "a call was left unsettled"
             machine.start()
-            if restart % 10 == 9:
-                say(f"{restart + 1} restarts, {load.ended + streams.ended} calls ended")
+            if restart % 10 == 0:
+                say(f"{restart} restarts, {load.ended + streams.ended} calls ended")
         seen = load.finish() + streams.finish()
     assert held(postgres_url) is None
     summary = reconcile(machine, emulator, seen, nobody_died=True)
-    say(f"{RESTARTS} restarts by SIGTERM: {summary}")
+    say(f"{restart} restarts by SIGTERM: {summary}")
     assert summary.clients["cut off"] > 0, "no restart hit a call"
