@@ -49,11 +49,12 @@ def limits() -> None:
 )
 @click.option(
     "--window",
-    type=click.Choice(["day", "month"]),
+    type=click.Choice(["at-once", "minute", "day", "month"]),
     default="day",
     show_default=True,
-    help="Over how long it is counted.",
+    help="Over how long it is counted; at-once is what calls in flight may hold together.",
 )
+@click.option("--model", default="", help="Only for this model, as the upstream names it; else for all together.")
 @with_runtime
 def set_limit(
     runtime: Runtime,
@@ -64,15 +65,18 @@ def set_limit(
     tenant: str | None,
     metric: str,
     window: str,
+    model: str,
 ) -> None:
-    """Limit a user, each user of a tenant, or a tenant to VALUE requests or tokens a day or month.
+    """Limit a user, each user of a tenant, or a tenant to VALUE requests or tokens a minute, day or month, or at once.
 
     VALUE is a number (0: nothing at all), "unlimited", or "inherit" to remove what was set: a user then has its
     tenant's limit for each user, or else the installation's. It holds from the next call on.
     """
     target = LimitTarget.of(user=user, each_user_of=each_user_of, tenant=tenant)
-    logic.set_limit(runtime, target, Metric(metric), Window(window), value)
-    click.echo(f"{metric} per {window} of {target.scope.replace('_', ' ')} {target.name}: {value}", err=True)
+    logic.set_limit(runtime, target, Metric(metric), Window(window.replace("-", "_")), value, model)
+    what = f"{metric} {window.replace('-', ' ')}" if window == "at-once" else f"{metric} per {window}"
+    of_model = f" with {model}" if model else ""
+    click.echo(f"{what}{of_model} of {target.scope.replace('_', ' ')} {target.name}: {value}", err=True)
 
 
 @limits.command("show", epilog=EXIT_CODES)
@@ -93,10 +97,13 @@ def show_limits(runtime: Runtime, user: str | None, tenant: str | None, as_json:
     else:
         found = logic.tenant_limits(runtime, tenant) if tenant is not None else logic.default_limits(runtime)
     order = {scope: position for position, scope in enumerate(Scope)}
-    rows = [_row(limit) for limit in sorted(found, key=lambda limit: (order[limit.scope], limit.metric, limit.window))]
+    rows = [
+        _row(limit)
+        for limit in sorted(found, key=lambda limit: (order[limit.scope], limit.metric, limit.window, limit.model))
+    ]
     if not as_json:
         rows = [{**row, "value": "unlimited" if row["value"] is None else row["value"]} for row in rows]
-    show(rows, ("scope", "metric", "window", "value", "source"), as_json=as_json)
+    show(rows, ("scope", "metric", "window", "model", "value", "source"), as_json=as_json)
 
 
 def _row(limit: EffectiveLimit) -> dict[str, object]:
@@ -104,6 +111,7 @@ def _row(limit: EffectiveLimit) -> dict[str, object]:
         "scope": limit.scope.value,
         "metric": limit.metric.value,
         "window": limit.window.value,
+        "model": limit.model,
         "value": limit.value,
         "source": limit.source.value,
     }

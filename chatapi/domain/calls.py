@@ -79,7 +79,7 @@ class HeldCall:
             moment.day,
             admission.need.prompt_bound,
             completion_granted,
-            0,
+            admission.need.cost(completion_granted),
             moment.now,
             moment.now + timedelta(seconds=admission.deadline_s),
         )
@@ -100,6 +100,7 @@ class Refusal(StrEnum):
 
     UNKNOWN_ACCESS_TOKEN = "unknown_access_token"
     LEASE_EXPIRED = "lease_expired"
+    UNPRICED = "unpriced"  # its cost is limited, and nobody knows its price
     COUNT_FIRST = (
         "count_first"  # it would fit with a shortened completion; a counted prompt may leave room for all of it
     )

@@ -92,5 +92,5 @@ def change_of(window: str, left: Left, charge: Charge, ended: str) -> Counter:
         return Counter(NOTHING, -left.hold)
     used = charge.amount - left.charge.amount
     if window == Window.MINUTE:
-        used = used._replace(requests=int(not left.expired and ended != ABANDONED))
+        used = used._replace(requests=int(ended != ABANDONED) - int(left.expired))
     return Counter(used, -left.hold)

@@ -122,11 +122,20 @@ class Denial:
         """One sentence for the client: the limit, its numbers and when it resets."""
         standing, limit = self.standing, self.standing.limit
         whose = limit.scope.replace("_", " ")
+        when = "at once" if limit.window is Window.AT_ONCE else f"per {limit.window}"
+        model = f" of {limit.model}" if limit.model else ""
         return (
-            f"The limit of {limit.value} {limit.metric} per {limit.window} for this {whose} does not allow this call: "
+            f"The limit of {limit.value} {limit.metric}{model} {when} for this {whose} does not allow this call: "
             f"{standing.used} used, {standing.held} held by calls in flight, {self.needed} needed. "
             f"It resets at {standing.resets_at:%Y-%m-%dT%H:%M:%SZ}."
         )
+
+
+class Price(NamedTuple):
+    """The most that a token of a model may cost, in nano-dollars."""
+
+    prompt: int
+    completion: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +148,7 @@ class Need:
         completion_least: the shortest completion worth sending the call for, all choices together.
         choices: over how many choices the completion is divided evenly.
         loose: whether `prompt_bound` is a rough one that counting can lower; then no completion is shortened for it.
+        price: of its dearest candidate; None when nobody knows.
     """
 
     prompt_bound: int
@@ -146,11 +156,17 @@ class Need:
     completion_least: int
     choices: int = 1
     loose: bool = False
+    price: Price | None = None
 
-    @property
-    def most(self) -> Amount:
-        """The hold if everything is granted."""
-        return Amount(1, self.prompt_bound + self.completion_wanted, 0)
+    def hold(self, completion_granted: int) -> Amount:
+        """What is set aside for the call if so much completion (tokens, all choices together) is granted."""
+        return Amount(1, self.prompt_bound + completion_granted, self.cost(completion_granted))
+
+    def cost(self, completion_tokens: int) -> int:
+        """The most that the call may cost with so much completion, in nano-dollars; 0 when nobody knows its price."""
+        if self.price is None:
+            return 0
+        return self.prompt_bound * self.price.prompt + completion_tokens * self.price.completion
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,19 +186,27 @@ def decide(need: Need, standings: Sequence[Standing], now: datetime) -> Fit | De
     granted, bounded, denials = need.completion_wanted, False, list[Denial]()
     for standing in standings:
         metric, room = standing.limit.metric, standing.limit.value - standing.used - standing.held
+        least = 1
         if metric is Metric.TOKENS:
             bounded = True
             least = need.prompt_bound + need.completion_least
             granted = min(granted, room - need.prompt_bound)
-        elif metric is Metric.REQUESTS:
-            least = 1
-        else:
-            raise ValueError(f"no rule for limits on {metric}")
+        elif metric is Metric.COST:
+            bounded = True
+            least = need.cost(need.completion_least)
+            granted = min(granted, _affordable(need, room))
         if room < least:
             denials.append(_deny(standing, least, now, tuple(standings)))
     if denials:
         return max(denials, key=lambda denial: (denial.kind is not DenialKind.HELD, denial.standing.resets_at))
     return Fit(granted - granted % need.choices, bounded)
+
+
+def _affordable(need: Need, room: int) -> int:
+    """How many completion tokens fit into `room` nano-dollars after the prompt."""
+    if need.price is None or need.price.completion == 0:
+        return need.completion_wanted
+    return (room - need.cost(0)) // need.price.completion
 
 
 def _deny(standing: Standing, needed: int, now: datetime, standings: tuple[Standing, ...]) -> Denial:
@@ -195,9 +219,14 @@ def _deny(standing: Standing, needed: int, now: datetime, standings: tuple[Stand
 
 
 def tightest(standings: Iterable[Standing]) -> Mapping[Metric, Standing]:
-    """Of each metric that is limited, the standing with the least left: what the rate-limit headers show."""
+    """Of each metric that is limited, the standing with the least left: what the rate-limit headers show.
+
+    What calls in flight hold is no rate, and left out.
+    """
     chosen: dict[Metric, Standing] = {}
     for standing in standings:
+        if standing.limit.window is Window.AT_ONCE:
+            continue
         best = chosen.get(standing.limit.metric)
         if best is None or standing.left < best.left:
             chosen[standing.limit.metric] = standing

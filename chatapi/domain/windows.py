@@ -75,6 +75,15 @@ def window_end(window: Window, moment: Moment) -> datetime:
     return local_end(window, moment.day, moment.zone)
 
 
+def window_begin(window: Window, moment: Moment) -> datetime:
+    """The instant (UTC) at which the minute's, day's or month's window that holds this moment began."""
+    if window is Window.MINUTE:
+        return moment.now.replace(second=0, microsecond=0)
+    first = date.fromisoformat(moment.day)
+    first = first if window is Window.DAY else first.replace(day=1)
+    return datetime.combine(first, time(), tzinfo=moment.zone).astimezone(UTC)
+
+
 @lru_cache(maxsize=1024)
 def local_end(window: Window, day: str, zone: ZoneInfo) -> datetime:
     """The instant (UTC) at which the day's or month's window that holds a local date ends.

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from flask import Response, request
 
+from chatapi.domain.windows import Window
 from chatapi.errors import (
     ChatAPIError,
     InvalidAccessToken,
@@ -120,7 +121,9 @@ def openai_error(error: ChatAPIError) -> dict[str, Any]:
         case Unauthenticated():
             return shape("invalid_request_error", "invalid_api_key")
         case QuotaDenied():
-            return shape("insufficient_quota", "insufficient_quota")
+            is_rate = error.denial.standing.limit.window in (Window.MINUTE, Window.AT_ONCE)
+            kind = "rate_limit_exceeded" if is_rate else "insufficient_quota"
+            return shape(kind, kind)
         case Unavailable():
             return shape("server_error", "service_unavailable")
         case UpstreamError() if error.body is not None:

@@ -95,6 +95,8 @@ def _granted(runtime: Runtime, ask: Ask, admission: Admission) -> Grant:
         raise QuotaDenied(decision)
     if decision is Refusal.UNKNOWN_ACCESS_TOKEN:
         raise UnknownAccessToken
+    if decision is Refusal.UNPRICED:
+        raise InvalidRequest("Cost is limited here, and the price of this model is not known.", param="model")
     if not isinstance(decision, Grant):
         raise Unavailable("This worker is not ready to take calls. Please try again.")
     return decision

@@ -14,6 +14,7 @@ from chatapi.logic.users import find_user
 from chatapi.storage import accounts, limits
 from chatapi.storage.accounts import Transaction
 from chatapi.storage.limits import LimitChange
+from chatapi.storage.seeding import keep_named
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,13 @@ class LimitTarget:
         return given[0]
 
 
-def set_limit(runtime: Runtime, target: LimitTarget, metric: Metric, window: Window, setting: LimitSetting) -> None:
+def set_limit(
+    runtime: Runtime, target: LimitTarget, metric: Metric, window: Window, setting: LimitSetting, model: str = ""
+) -> None:
     """Set, lift (`Unset.UNLIMITED`) or remove (`Unset.INHERIT`) a limit. It holds from the next admission on.
+
+    Args:
+        model: the model that is limited, as upstreams name it; '' is any.
 
     Raises:
         InvalidInput: there is no such user or tenant, it is closed, or no such metric can be limited.
@@ -47,8 +53,10 @@ def set_limit(runtime: Runtime, target: LimitTarget, metric: Metric, window: Win
         raise InvalidInput("Cost cannot be limited: limit requests or tokens.")
     with runtime.database.write() as connection:
         tenant_id, scope_id = _ids(connection, target)
-        change = LimitChange(tenant_id, target.scope, scope_id, metric, window, setting)
-        limits.change_limits(connection, [change], runtime.database.now(connection))
+        change = LimitChange(tenant_id, target.scope, scope_id, metric, window, setting, model)
+        now = runtime.database.now(connection)
+        keep_named(connection, [change], now)
+        limits.change_limits(connection, [change], now)
 
 
 def user_limits(runtime: Runtime, username: str) -> tuple[EffectiveLimit, ...]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from chatapi.domain.calls import Admission, Decision, Grant, HeldCall, Refusal
 from chatapi.domain.counters import Counter, CounterKey, counter_key, kept_counters, named_counters
-from chatapi.domain.limits import METRICS, NOTHING, Amount, Denial, Limit, Standing, decide
+from chatapi.domain.limits import METRICS, NOTHING, Amount, Denial, Limit, Metric, Standing, decide
 from chatapi.domain.principals import Claims
 from chatapi.domain.windows import Moment, window_end
 from chatapi.storage.counters import Counters, Sums
@@ -101,7 +101,7 @@ class Asking:
             seat = self._seats.get(place)
             if seat is None:
                 seat = self._seats[place] = Seat(moments.get(admission.claims.tenant_id))
-            seat.asked = seat.asked.plus(admission.need.most)
+            seat.asked = seat.asked.plus(admission.need.hold(admission.need.completion_wanted))
         self.held: list[HeldCall] = []
         """The calls that were admitted, when it is decided."""
 
@@ -153,6 +153,8 @@ class Asking:
             return Refusal.UNKNOWN_ACCESS_TOKEN
         if facts.renewed_at is None or facts.renewed_at + self._lease <= moment.now:
             return Refusal.LEASE_EXPIRED
+        if admission.need.price is None and any(limit.metric is Metric.COST for limit, _ in seat.limits):
+            return Refusal.UNPRICED
         standings = [measured.standing(moment.now) for measured in seat.measured]
         fit = decide(admission.need, standings, moment.now)
         if isinstance(fit, Denial):

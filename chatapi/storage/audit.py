@@ -36,6 +36,7 @@ from chatapi.storage.audit_limits import broken_limits, open_windows, open_zones
 from chatapi.storage.counters import COLUMNS
 from chatapi.storage.ledger import Ledger
 from chatapi.storage.retention import calls_since
+from chatapi.storage.seeding import figures_of
 from chatapi.storage.tables import Row, UtcDateTime, attempts, calls, counters, usage_days, workers
 
 Check = tuple[str, str, Select[Row], Row]  # of which invariant, its rule, what breaks it, parameters
@@ -118,7 +119,7 @@ def _counters_unlike_calls() -> Select[Row]:
     said = select(*(counters.c[name] for name in KEY), *_zeros("by_calls"), *(counters.c[name] for name in COLUMNS))
     said = said.where(
         or_(
-            and_(counters.c.window == Window.DAY.value, counters.c.model == "", _retained(counters.c.window_key)),
+            and_(counters.c.window == Window.DAY.value, _retained(counters.c.window_key)),
             and_(
                 counters.c.window == Window.MONTH.value,
                 counters.c.model == "",
@@ -126,7 +127,7 @@ def _counters_unlike_calls() -> Select[Row]:
             ),
         )
     )
-    both = union_all(*expected, said).subquery()
+    both = union_all(*expected, said.where(counters.c.model == "")).subquery()
     sums = {column.name: func.sum(column) for column in both.c if column.name not in KEY}
     unlike = or_(*(sums[f"{name}_by_calls"] != sums[f"{name}_by_counter"] for name in COLUMNS))
     figures = [figure.label(name) for name, figure in sums.items()]
@@ -139,16 +140,7 @@ def _zeros(side: str) -> list[ColumnElement[int]]:
 
 def _calls_by_day() -> CTE:
     """One row for each user, access token and local day: the only pass over the calls."""
-    held = calls.c.state == "held"
-    charged = calls.c.state.in_(["settled", "expired"])
-    figures = {
-        "requests_used": case((and_(charged, calls.c.answered), 1), else_=0),
-        "requests_held": case((held, 1), else_=0),
-        "tokens_used": case((charged, calls.c.prompt_tokens + calls.c.completion_tokens), else_=0),
-        "tokens_held": case((held, calls.c.prompt_bound + calls.c.completion_granted), else_=0),
-        "cost_used": case((charged, calls.c.cost), else_=0),
-        "cost_held": case((held, calls.c.cost_bound), else_=0),
-    }
+    figures = figures_of(Window.DAY)
     who = (calls.c.tenant_id, calls.c.user_id, calls.c.jti, calls.c.day)
     return select(*who, *(func.sum(figures[name]).label(name) for name in COLUMNS)).group_by(*who).cte("calls_by_day")
 

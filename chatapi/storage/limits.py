@@ -41,7 +41,7 @@ def find_limits(
     if scope_ids is not None:
         statement = statement.where(limits.c.scope_id.in_(scope_ids))
     return [
-        LimitRow(row.scope, row.scope_id, Metric(row.metric), Window(row.window), row.value)
+        LimitRow(row.scope, row.scope_id, Metric(row.metric), Window(row.window), row.value, row.model)
         for row in connection.execute(statement.order_by(*limits.primary_key))
     ]
 
@@ -54,7 +54,7 @@ def find_daily_limits(
         (row.scope_id, row.metric): Unset.UNLIMITED if row.value is None else row.value
         for some in batches(user_ids)
         for row in find_limits(connection, tenant_id, scopes=[LimitScope.USER], scope_ids=some)
-        if row.window is Window.DAY
+        if row.window is Window.DAY and not row.model
     }
 
 

@@ -80,17 +80,30 @@ class Game(RuleBasedStateMachine):
     def _set_limit(self, whose: int, which: int, value: int | None, changed_at: datetime) -> None:
         claims: Claims = self._pick(self.people, whose)
         scope = self._pick([*SCOPES, "each_user"], which)
-        metric, window = (Metric.REQUESTS, Metric.TOKENS)[which // 4 % 2], (Window.DAY, Window.MONTH)[which // 8 % 2]
+        metric, window = (Metric.REQUESTS, Metric.TOKENS)[which // 4 % 2], self._pick(list(Window), which // 8)
+        model = ("", "tiny")[which // 32 % 2]
         ids = {"access_token": claims.jti, "user": claims.user_id}
         scope_id = ids.get(scope, claims.tenant_id)
-        self.world.set_limit(scope, scope_id, metric, window, value, tenant_id=claims.tenant_id, changed_at=changed_at)
-        self.model.limits[scope, scope_id, metric, window] = value
+        self.world.set_limit(
+            scope, scope_id, metric, window, value, tenant_id=claims.tenant_id, changed_at=changed_at, model=model
+        )
+        self.model.limits[scope, scope_id, metric, window, model] = value
 
     def _new_call(self, admission: Admission, granted: int, state: str, held: HeldCall | None = None) -> Call:
         deadline, day = self.model.now + timedelta(seconds=DEADLINE_S), self.model.day(admission.claims.tenant_id)
         bound = admission.need.prompt_bound
         return Call(
-            admission.call_id, admission.claims, admission.worker_id, day, bound, granted, deadline, state, held
+            admission.call_id,
+            admission.claims,
+            admission.worker_id,
+            day,
+            bound,
+            granted,
+            deadline,
+            state,
+            held,
+            model=admission.model,
+            admitted_at=self.model.now,
         )
 
     def _admission_failed(self, admission: Admission, faults: list[str], expected: str | int) -> None:
@@ -100,7 +113,7 @@ class Game(RuleBasedStateMachine):
         if faults[refused] == "done" and isinstance(expected, int):
             call.completion_granted = expected
             self.model.admit(call)
-        if not self._write_end(call, "released", (0, 0, 0), faults[refused + 1 :]):
+        if not self._write_end(call, "abandoned", (0, 0, 0), faults[refused + 1 :]):
             self.repay()  # at once, as the time at which it is written decides on the day of such a call
 
     def _end(self, call: Call, settlement: Settlement, faults: list[str]) -> None:
@@ -153,11 +166,11 @@ def empty(world: World) -> None:
 
 
 def read_counters(connection: Connection) -> dict[tuple[str, ...], tuple[int, ...]]:
-    """As `Model.counters` has it."""
-    key = [tables.counters.c[name] for name in ("tenant_id", "scope", "scope_id", "window", "window_key")]
+    """As `Model.counters` has it, and those that only limits name."""
+    key = [tables.counters.c[name] for name in ("tenant_id", "scope", "scope_id", "window", "window_key", "model")]
     names = ("requests_used", "requests_held", "tokens_used", "tokens_held", "cost_used", "cost_held")
     rows = connection.execute(select(*key, *(tables.counters.c[name] for name in names)))
-    found = {tuple(row[:5]): tuple(row[5:]) for row in rows}
+    found = {tuple(row[:6]): tuple(row[6:]) for row in rows}
     assert all(figures[4:] == (0, 0) for figures in found.values())
     return {place: figures[:4] for place, figures in found.items() if any(figures)}
 

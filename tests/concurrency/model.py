@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from zoneinfo import ZoneInfo
 
 from chatapi.domain.calls import HeldCall
@@ -13,10 +15,12 @@ from chatapi.domain.limits import Metric, Need
 from chatapi.domain.principals import Claims
 from chatapi.domain.windows import Window
 
-CounterPlace = tuple[str, str, str, str, str]  # tenant, scope, scope's id, window, the window's key
+CounterPlace = tuple[str, str, str, str, str, str]  # tenant, scope, scope's id, window, the window's key, model
 RollupPlace = tuple[str, str, str, str]  # tenant, user, model, day
-LimitPlace = tuple[str, str, Metric, Window]  # scope, its id, metric, window
+LimitPlace = tuple[str, str, Metric, Window, str]  # scope, its id, metric, window, model
 SCOPES = ("access_token", "user", "tenant")
+METRICS = (Metric.REQUESTS, Metric.TOKENS)
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @dataclass
@@ -40,6 +44,9 @@ class Call:
     deadline_at: datetime
     state: str
     held: HeldCall | None = None  # what its gateway knows of it; None when that never learnt of the admission
+    model: str = "tiny"
+    admitted_at: datetime = LONG_AGO
+    tried: int = 0  # what a minute counts: 1 once it has ended, unless it was never sent
     requests: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -51,6 +58,7 @@ class Call:
 
     def charge(self, state: str, requests: int, prompt_tokens: int, completion_tokens: int) -> None:
         """Leave the state for another, with a charge."""
+        self.tried = 1
         self.state, self.requests = state, requests
         self.prompt_tokens, self.completion_tokens = prompt_tokens, completion_tokens
 
@@ -83,18 +91,28 @@ class Model:
         sums: Tally[tuple[CounterPlace, int]] = Tally()
         for call in self.calls.values():
             for place in places_of(call):
-                sums[place, 0] += call.requests
-                sums[place, 1] += call.state == "held"
-                sums[place, 2] += call.prompt_tokens + call.completion_tokens
-                sums[place, 3] += call.hold if call.state == "held" else 0
+                for position, figure in enumerate(figures_of(call, place[3])):
+                    sums[place, position] += figure
         found = {place for (place, _), figure in sums.items() if figure}
         return {place: (sums[place, 0], sums[place, 1], sums[place, 2], sums[place, 3]) for place in found}
+
+    def names(self, place: CounterPlace) -> bool:
+        """Whether a limit has the counter kept, and its window is open: others may say anything, or be gone."""
+        tenant_id, scope, scope_id, window, key, model = place
+        if key not in (self.day(tenant_id), self.day(tenant_id)[:7], self.minute(), ""):
+            return False
+        whose = [(scope, scope_id)] + ([("each_user", tenant_id)] if scope == "user" else [])
+        return any((*who, metric, Window(window), model) in self.limits for who in whose for metric in Metric)
+
+    def minute(self) -> str:
+        """The key of the minute that is open."""
+        return self.now.astimezone(UTC).strftime("%Y-%m-%dT%H:%MZ")
 
     def rollups(self) -> dict[RollupPlace, tuple[int, int, int]]:
         """Requests, prompt tokens, completion tokens; without rows of nothing."""
         sums: Tally[tuple[RollupPlace, int]] = Tally()
         for call in self.calls.values():
-            place = (call.claims.tenant_id, call.claims.user_id, "tiny", call.day)
+            place = (call.claims.tenant_id, call.claims.user_id, call.model, call.day)
             for position, figure in enumerate((call.requests, call.prompt_tokens, call.completion_tokens)):
                 sums[place, position] += figure
         found = {place for (place, _), figure in sums.items() if figure}
@@ -114,14 +132,14 @@ class Model:
         held = [call for call in self.calls.values() if call.state == "held"]
         return [call for call in held if not self.alive(call.worker) or call.deadline_at <= self.now]
 
-    def expected(self, claims: Claims, worker_id: str, need: Need) -> str | int:
+    def expected(self, claims: Claims, worker_id: str, need: Need, model: str) -> str | int:
         """How an admission must end: how much completion is granted, or what it is refused for."""
         if self.refused & {claims.tenant_id, claims.user_id, claims.jti}:
             return "unknown_access_token"
         if not self.alive(worker_id):
             return "lease_expired"
         granted, waiting_helps, fits = need.completion_wanted, True, True
-        for used, held, metric, value in self._in_force(claims):
+        for used, held, metric, value in self._in_force(claims, model):
             least = 1 if metric is Metric.REQUESTS else need.prompt_bound + need.completion_least
             if used + held + least > value:
                 fits = False
@@ -132,24 +150,28 @@ class Model:
             return "held" if waiting_helps else "used_up"
         return granted - granted % need.choices
 
-    def _in_force(self, claims: Claims) -> list[tuple[int, int, Metric, int]]:
+    def _in_force(self, claims: Claims, model: str) -> list[tuple[int, int, Metric, int]]:
         day, counters, found = self.day(claims.tenant_id), self.counters(), []
-        for scope, scope_id in zip(SCOPES, (claims.jti, claims.user_id, claims.tenant_id), strict=True):
-            for metric in (Metric.REQUESTS, Metric.TOKENS):
-                for window, key in ((Window.DAY, day), (Window.MONTH, day[:7])):
-                    value = self._limit(scope, scope_id, claims.tenant_id, metric, window)
-                    figures = counters.get((claims.tenant_id, scope, scope_id, window.value, key), (0, 0, 0, 0))
-                    used, held = figures[:2] if metric is Metric.REQUESTS else figures[2:]
-                    if value is not None:
-                        found.append((used, held, metric, value))
+        keys = {Window.AT_ONCE: "", Window.MINUTE: self.minute(), Window.DAY: day, Window.MONTH: day[:7]}
+        ids = zip(SCOPES, (claims.jti, claims.user_id, claims.tenant_id), strict=True)
+        for (scope, scope_id), metric, window, of in product(ids, METRICS, Window, ("", model)):
+            value = self._limit(scope, scope_id, claims.tenant_id, metric, window, of)
+            place = (claims.tenant_id, scope, scope_id, window.value, keys[window], of)
+            figures = counters.get(place, (0, 0, 0, 0))
+            used, held = figures[:2] if metric is Metric.REQUESTS else figures[2:]
+            if value is not None:
+                found.append((used, held, metric, value))
         return found
 
-    def _limit(self, scope: str, scope_id: str, tenant_id: str, metric: Metric, window: Window) -> int | None:
-        own: LimitPlace = (scope, scope_id, metric, window)
+    def _limit(
+        self, scope: str, scope_id: str, tenant_id: str, metric: Metric, window: Window, model: str
+    ) -> int | None:
+        own: LimitPlace = (scope, scope_id, metric, window, model)
         if own in self.limits or scope != "user":
             return self.limits.get(own)
-        each: LimitPlace = ("each_user", tenant_id, metric, window)
-        return self.limits[each] if each in self.limits else self.defaults.get((metric, window))
+        each: LimitPlace = ("each_user", tenant_id, metric, window, model)
+        default = self.defaults.get((metric, window)) if not model else None
+        return self.limits.get(each, default)
 
     # What happens
     def admit(self, call: Call) -> None:
@@ -161,7 +183,8 @@ class Model:
         """The truth about a call came; the first one stands."""
         call = self.calls[call_id]
         if call.state in {"held", "expired", "lost"}:
-            call.charge(state, requests, prompt_tokens, completion_tokens)
+            call.charge("released" if state == "abandoned" else state, requests, prompt_tokens, completion_tokens)
+            call.tried = int(state != "abandoned")
 
     def expire(self, call_id: str) -> int:
         """A call expires, if it is held; how many did."""
@@ -177,11 +200,34 @@ class Model:
 
 
 def places_of(call: Call) -> list[CounterPlace]:
-    """The counters that a call enters."""
-    claims = call.claims
+    """The counters that a call enters, if they are kept."""
+    claims, minute = call.claims, call.admitted_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%MZ")
     ids = zip(SCOPES, (claims.jti, claims.user_id, claims.tenant_id), strict=True)
-    windows = (("day", call.day), ("month", call.day[:7]))
-    return [(claims.tenant_id, scope, scope_id, *window) for scope, scope_id in ids for window in windows]
+    windows = (("day", call.day), ("month", call.day[:7]), ("minute", minute), ("at_once", ""))
+    return [
+        (claims.tenant_id, scope, scope_id, window, key, model)
+        for (scope, scope_id), (window, key), model in product(ids, windows, ("", call.model))
+    ]
+
+
+def only(
+    is_meant: Callable[[CounterPlace], bool], counters: Mapping[CounterPlace, tuple[int, int, int, int]]
+) -> dict[CounterPlace, tuple[int, int, int, int]]:
+    """Those of the counters that are meant."""
+    return {place: figures for place, figures in counters.items() if is_meant(place)}
+
+
+def is_kept(place: CounterPlace) -> bool:
+    """Whether the counter is kept whether a limit names it or not."""
+    return place[3] in ("day", "month") and not place[5]
+
+
+def figures_of(call: Call, window: str) -> tuple[int, int, int, int]:
+    """Requests used and held, tokens used and held, as a counter of this window counts the call."""
+    held = call.state == "held"
+    requests = call.tried if window == "minute" else call.requests
+    used = (0, 0) if window == "at_once" else (requests, call.prompt_tokens + call.completion_tokens)
+    return used[0], int(held), used[1], call.hold if held else 0
 
 
 def utc(text: str) -> datetime:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection, delete, insert, update
 
 from chatapi.domain.calls import Admission
-from chatapi.domain.effective_limits import Defaults
+from chatapi.domain.effective_limits import Defaults, LimitScope, Unset
 from chatapi.domain.limits import Metric, Need
 from chatapi.domain.principals import Claims
 from chatapi.domain.windows import Window
@@ -20,6 +20,8 @@ from chatapi.storage import leases, tables
 from chatapi.storage.audit import Finding, audit
 from chatapi.storage.engine import Database
 from chatapi.storage.ledger import Ledger, new_id
+from chatapi.storage.limits import LimitChange
+from chatapi.storage.seeding import keep_named
 from chatapi.storage.writer import LedgerWriter
 
 LEASE_S = 15.0
@@ -85,16 +87,21 @@ class World:
         *,
         tenant_id: str,
         changed_at: datetime = LONG_AGO,
+        model: str = "",
     ) -> None:
         """Set a limit, or say with None that there is none."""
+        setting = Unset.UNLIMITED if value is None else value
+        change = LimitChange(tenant_id, LimitScope(scope), scope_id, metric, window, setting, model)
         place = {
             "tenant_id": tenant_id,
             "scope": scope,
             "scope_id": scope_id,
             "metric": metric.value,
             "window": window.value,
+            "model": model,
         }
         with self.database.write() as connection:
+            keep_named(connection, [change], self.database.now(connection))
             connection.execute(delete(tables.limits).filter_by(**place))
             connection.execute(insert(tables.limits), place | {"value": value, "changed_at": changed_at})
 
@@ -137,14 +144,16 @@ def settings_of(url: str) -> Settings:
     return Settings(database_url=url)
 
 
-def ask(claims: Claims, worker_id: str, need: Need | None = None, *, call_id: str | None = None) -> Admission:
+def ask(
+    claims: Claims, worker_id: str, need: Need | None = None, *, call_id: str | None = None, model: str = "tiny"
+) -> Admission:
     """A call that asks to be admitted; by default for 10 + 20 tokens."""
     return Admission(
         call_id=call_id or new_id(),
         claims=claims,
         worker_id=worker_id,
         endpoint="/v1/chat/completions",
-        model="tiny",
+        model=model,
         upstream="compatible",
         need=need or Need(10, 20, 16),
         deadline_s=DEADLINE_S,
