@@ -38,8 +38,8 @@ check: install  ## Check style, types and layers
 proof: install  ## Run the metering protocol's state machine with thousands of examples (most of an hour)
 	@CHATAPI_PROOF=1 $(BIN)/python -m pytest --timeout=0 tests/concurrency $(ARGS)
 
-chaos: install  ## Kill workers and cut connections for longer than `make test` does
-	@CHATAPI_CHAOS=long $(BIN)/python -m pytest --timeout=0 tests/chaos $(ARGS)
+chaos: install  ## Kill, crash, suspend, fill and restart for longer than `make test` does (most of an hour)
+	@CHATAPI_CHAOS=long $(BIN)/python -m pytest -q -s --timeout=0 tests/chaos $(ARGS)
 
 bench: install  ## Measure, for half an hour; ARGS=--quick for a few minutes
 	@$(BIN)/python -m bench $(ARGS)
