@@ -18,6 +18,7 @@ from chatapi.storage import calls
 from chatapi.storage.calls import Place, place_of
 from chatapi.storage.counters import Sums
 from chatapi.storage.principals import Asker, Facts
+from chatapi.storage.retention import calls_since
 from chatapi.storage.tables import Row
 
 EXPIRED = "expired"
@@ -117,8 +118,11 @@ def _write_lost(
 ) -> list[Settlement]:
     """Write calls again whose rows were lost. Returns those whose rows have appeared meanwhile.
 
-    Their holds are gone: for invariant I1 the truth is as late as an expired call's.
+    Their holds are gone: for invariant I1 the truth is as late as an expired call's. Of a day whose calls may have been
+    deleted nothing is written: the call had expired long before that, and its charge stays.
     """
+    since = calls_since(connection) if settlements else ""
+    settlements = [settlement for settlement in settlements if settlement.call.day >= since]
     rows = [
         calls.call_row(connection, settlement.call, settlement.state)
         | _end_row(connection, settlement, now, expired_at=now)

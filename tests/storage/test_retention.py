@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, insert, select, update
 
+from chatapi.domain.calls import AttemptState, CallState, Charge, Settlement
 from chatapi.domain.retention import Keep, Month
+from chatapi.domain.usage import Usage, UsageSource
 from chatapi.logic import retention as logic
 from chatapi.logic.runtime import Runtime
 from chatapi.storage import reports, retention
@@ -142,6 +144,20 @@ def test_a_held_call_is_never_deleted_and_the_others_of_its_month_are(world: Wor
         assert world.ledger.expire(connection, [call]) == 1
     cut(runtime)
     assert "2025-09-15" not in days(world)
+    assert world.audit() == []
+
+
+def test_the_truth_about_a_deleted_call_comes_too_late_and_changes_nothing(world: World, runtime: Runtime) -> None:
+    """A machine that was away for so long replays its journal: its call expired at its hold, and stays charged so."""
+    call = held_at(world, "utc", SEPTEMBER)
+    with world.database.write() as connection:
+        assert world.ledger.expire(connection, [call]) == 1
+    cut(runtime)
+    before = rows_of(world), days(world)
+    charge = Charge(answered=True, usage=Usage(5, 0, 5, 0, UsageSource.UPSTREAM))
+    late = Settlement(call, CallState.SETTLED, charge, "completed", AttemptState.ANSWERED)
+    assert world.writer.submit(late), "it is owed no longer"
+    assert (rows_of(world), days(world)) == before
     assert world.audit() == []
 
 
