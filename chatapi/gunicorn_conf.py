@@ -1,4 +1,4 @@
-"""gunicorn's configuration, in one place: `chatapi serve` starts gunicorn with it.
+"""gunicorn's configuration, in one place: `chatapi serve` starts gunicorn with it, and SIGHUP has it read again.
 
 The master reads this before gevent has patched the standard library, and the workers are its forks: so the service
 itself is imported in the workers' hooks only.
@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from typing import Any
 
 from chatapi.endpoint.connections import notice_vanishing
+from chatapi.errors import ConfigurationError, DatabaseUnavailable
+from chatapi.gunicorn_worker import generations
 from chatapi.settings import load_settings
 
 DRAIN_LEAD_S = 3.0  # before the hard end, so that what is ended then is still settled
 DRAIN_PATIENCE_S = 1.5
+END = signal.SIGTERM
+TRY_AGAIN_S = 2.0
 VANISHED_FACTOR = 2  # of the send timeout: to the kernel, who reads very slowly looks like who has vanished
 
 settings = load_settings()
 
-wsgi_app = "chatapi.app:create_app()"
+wsgi_app = "chatapi.gunicorn_conf:application()"
 bind = [settings.bind]
 workers = settings.workers or (1 if settings.is_sqlite else max(2, os.cpu_count() or 2))
 worker_class = "chatapi.gunicorn_worker.Worker"
@@ -36,10 +41,31 @@ proc_name = "chatapi"
 loglevel = "warning"
 
 
+def application() -> Any:
+    """The service, with the settings that the master has read, whatever the files say by now.
+
+    gunicorn ends when a worker cannot start. That is right for the first ones; later ones, after a crash or a SIGHUP,
+    must not take with them those that serve, so they end by themselves, and the master tries again.
+    """
+    from chatapi.app import create_app
+
+    try:
+        return create_app(settings)
+    except (ConfigurationError, DatabaseUnavailable) as error:
+        if not generations.serving:
+            raise
+        print(f"Error: a worker cannot start: {error}", file=sys.stderr, flush=True)
+        time.sleep(TRY_AGAIN_S)
+        sys.exit(1)
+
+
 def when_ready(server: Any) -> None:
     """The listening sockets are there, and no worker yet."""
     for listener in server.LISTENERS:
         notice_vanishing(listener.sock, VANISHED_FACTOR * settings.send_timeout_s)
+
+
+on_reload = when_ready
 
 
 def post_fork(_server: Any, worker: Any) -> None:
@@ -56,6 +82,7 @@ def post_worker_init(worker: Any) -> None:
 
     app = worker.wsgi
     worker.keeper = start_keeping(app)
+    generations.serve(worker.generation)
     gevent.spawn(_drain_before_the_end, worker, runtime_of(app))
 
 
@@ -75,7 +102,7 @@ def worker_exit(_server: Any, worker: Any) -> None:
     if hasattr(worker, "keeper"):
         worker.keeper.stop()
         runtime = runtime_of(worker.wsgi)
-        runtime.writer.repay()
+        runtime.writer.close()
         runtime.database.close()
 
 
@@ -83,10 +110,24 @@ def _drain_before_the_end(worker: Any, runtime: Any) -> None:
     """After SIGTERM calls may finish; shortly before gunicorn would kill what is left, end and settle it."""
     from chatapi.logic.keeping import drain
 
-    while worker.alive:
+    while worker.alive and not worker.is_replaced:
         time.sleep(0.1)
+    if worker.is_replaced:
+        _give_way(worker)
     end_at = time.monotonic() + settings.graceful_timeout_s - DRAIN_LEAD_S
     while time.monotonic() < end_at:  # or until gunicorn finds no connection any more, and ends this process
         worker.hang_up_idle()
         time.sleep(0.1)
     drain(runtime, DRAIN_PATIENCE_S)
+
+
+def _give_way(worker: Any) -> None:
+    """After SIGHUP: serve until a successor does, then let calls take as long as any may, unless the master ends."""
+    while generations.serving <= worker.generation and not generations.ending:
+        time.sleep(0.1)
+    longest_s = settings.call_deadline_s + settings.graceful_timeout_s
+    worker.give_way(longest_s)
+    end_at = time.monotonic() + longest_s - settings.graceful_timeout_s
+    while time.monotonic() < end_at and not generations.ending:
+        worker.hang_up_idle()
+        time.sleep(0.1)

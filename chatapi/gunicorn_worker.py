@@ -1,12 +1,14 @@
-"""gunicorn's gevent worker, with three things of our own.
+"""gunicorn's gevent worker, with four things of our own.
 
 When told to stop it does not wait for connections that nobody is using; gunicorn itself waits for every keep-alive
-connection, busy or idle, until `graceful_timeout`. It gives up on clients that send too slowly. And what is no HTTP is
+connection, busy or idle, until `graceful_timeout`. When it is to be replaced (SIGHUP), it serves on until a successor
+does, and lets its calls take their time. It gives up on clients that send too slowly. And what is no HTTP is
 refused in our dialects, without a word of it in the log.
 """
 
 from __future__ import annotations
 
+import mmap
 import select
 import socket
 from contextlib import suppress
@@ -19,6 +21,44 @@ from gunicorn.workers.ggevent import GeventWorker
 from chatapi.endpoint.connections import PARTING_S, Chunks, Connection
 
 
+class Generations:
+    """What the master and all its workers know in common: a few numbers in memory that forks share."""
+
+    def __init__(self) -> None:
+        self._shared = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("Q")
+
+    @property
+    def latest(self) -> int:
+        """The generation of workers that is being started, or has been."""
+        return self._shared[0]
+
+    @property
+    def serving(self) -> int:
+        """The latest generation of which a worker has served; none is 0."""
+        return self._shared[1]
+
+    @property
+    def ending(self) -> bool:
+        """Whether the master ends, and all workers with it."""
+        return bool(self._shared[2])
+
+    def begin(self) -> None:
+        """The master begins another generation."""
+        self._shared[0] += 1
+
+    def serve(self, generation: int) -> None:
+        """A worker of this generation serves."""
+        self._shared[1] = max(self._shared[1], generation)
+
+    def end(self) -> None:
+        """The master ends."""
+        self._shared[2] = 1
+
+
+generations = Generations()
+generations.begin()
+
+
 class Worker(GeventWorker):  # type: ignore[misc]
     """Knows which of its connections are between two requests."""
 
@@ -29,6 +69,21 @@ class Worker(GeventWorker):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         message.MAX_REQUEST_LINE = self.cfg.limit_request_line  # gunicorn's setting goes no further than this constant
         self._idle: set[socket.socket] = set()
+        self.generation = generations.latest
+        self.is_replaced = False
+        """Whether others of a later generation take over: it ends once they serve."""
+
+    def handle_exit(self, sig: Any, frame: Any) -> None:
+        """SIGTERM. The master repeats it every second to workers of an earlier generation."""
+        if generations.latest > self.generation and not generations.ending:
+            self.is_replaced = True
+        else:
+            super().handle_exit(sig, frame)
+
+    def give_way(self, patience_s: float) -> None:
+        """Accept no more connections; those that there are may take `patience_s` seconds."""
+        self.cfg.set("graceful_timeout", int(patience_s))
+        self.alive = False
 
     def handle(self, listener: Any, client: socket.socket, addr: Any) -> None:
         """Serve a connection."""

@@ -27,7 +27,7 @@ or try ChatAPI without any: chatapi serve --demo"""
     help="Answer with a local demo upstream instead of a real model; loopback only.",
 )
 def serve(with_demo: bool) -> None:
-    """Serve until SIGTERM (finish what is running, then stop) or Ctrl-C.
+    """Serve until SIGTERM (finish what is running, then stop) or Ctrl-C. SIGHUP reads the settings again.
 
     Address, workers and everything else are settings: CHATAPI_BIND, CHATAPI_WORKERS, … (docs/configuration.md).
     """
@@ -37,7 +37,7 @@ def serve(with_demo: bool) -> None:
     _check_database(settings)
     if with_demo:
         _use_demo_upstream(settings)
-    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "-c", "python:chatapi.gunicorn_conf"])
+    os.execv(sys.executable, [sys.executable, "-m", "chatapi.gunicorn_master", "-c", "python:chatapi.gunicorn_conf"])
 
 
 def _check_database(settings: Settings) -> None:
