@@ -120,6 +120,7 @@ def test_attempts_belong_to_calls_wherever_they_are_stored(world: World, instant
 
 
 OLD = NOW - timedelta(days=500)
+LATER = [Month(2031, 9), Month(2031, 10)]
 SINCE = (NOW - timedelta(days=400)).date().isoformat()
 
 
@@ -138,7 +139,7 @@ def test_who_reads_all_calls_keeps_a_month_from_being_dropped_and_nobody_from_ca
     assert world.audit() == []
 
 
-def test_a_month_is_dropped_while_calls_come_and_go(world: World) -> None:
+def test_months_are_made_and_dropped_while_calls_come_and_go(world: World) -> None:
     """Statements that name many calls lock every month, also the one that is to go."""
     answered_at(world, "utc", OLD)
     retention.make_partitions(world.database)
@@ -154,6 +155,8 @@ def test_a_month_is_dropped_while_calls_come_and_go(world: World) -> None:
     def drop(_: int) -> int:
         time.sleep(0.3)
         try:
+            with world.database.write() as connection:
+                assert partitions.make_ahead(connection, NOW + timedelta(days=92)) == [Month(2031, 8), *LATER]
             return sum(retention.drop_month(world.database, month, old) or 0 for month in sorted(old.months))
         finally:
             stopping.set()
