@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,8 @@ class Load:
     ) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="chatapi-load-"))
         self._log = self._folder / "calls.jsonl"
+        self._seen: list[Seen] = []
+        self._read_bytes = 0
         plan = Plan(tuple(addresses), tuple(tokens), str(self._log), in_flight, calls, plain, stream, stream_every)
         (self._folder / "plan.json").write_text(json.dumps(asdict(plan)))
         self._process = subprocess.Popen(
@@ -57,6 +60,7 @@ class Load:
 
     def __exit__(self, *_: object) -> None:
         end(self._process)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     @property
     def running(self) -> bool:
@@ -65,14 +69,18 @@ class Load:
 
     def seen(self) -> list[Seen]:
         """The calls that have ended so far."""
-        if not self._log.exists():
-            return []
-        return [Seen(**json.loads(line)) for line in self._log.read_bytes().splitlines()]
+        if self._log.exists():
+            with self._log.open("rb") as log:
+                log.seek(self._read_bytes)
+                for line in log:  # each was written at once, so it is whole
+                    self._seen.append(Seen(**json.loads(line)))
+                self._read_bytes = log.tell()
+        return self._seen.copy()
 
     @property
     def ended(self) -> int:
         """How many calls have ended so far."""
-        return self._log.read_bytes().count(b"\n") if self._log.exists() else 0
+        return len(self.seen())
 
     def await_calls_ended(self, count: int) -> None:
         """Wait until so many calls have ended, whatever their end."""
