@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TextIO, cast
 
 import orjson
@@ -39,6 +40,22 @@ class _Output:
         """Flush, if that is possible."""
         with suppress(OSError, ValueError):
             sys.stdout.flush()
+
+
+output = _Output()
+
+
+def write_info(event: str, fields: dict[str, object]) -> None:
+    """Write an event as structlog would, at less than half the cost: for the one line that every request writes.
+
+    Args:
+        event: its name.
+        fields: in the order in which they shall stand; `event`, `level` and `timestamp` are added.
+    """
+    fields |= {"event": event, "level": "info", "timestamp": datetime.now(UTC)}
+    line = orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z, default=str)
+    output.write(line.decode())
+    output.flush()
 
 
 def _dumps(event: object, **_options: object) -> str:

@@ -36,9 +36,7 @@ class PolicedBlueprint(Blueprint):
     def __init__(self, name: str, import_name: str, auth: Auth) -> None:
         super().__init__(name, import_name)
         self.auth = auth
-        self.before_request(_tell_methods)
-        if auth is Auth.BEARER:
-            self.before_request(_authenticate)
+        self.before_request(_enter_known if auth is Auth.BEARER else _tell_methods)
 
     def register(self, app: App, options: dict[str, Any]) -> None:
         """Enter the routes. HEAD is not among them: it would run GET, which here costs tokens that nobody sees."""
@@ -58,9 +56,12 @@ def _tell_methods() -> Response | None:
     return response
 
 
-def _authenticate() -> None:
-    g.claims = verified_claims()
-    g.line.know(g.claims)
+def _enter_known() -> Response | None:
+    methods = _tell_methods()
+    if methods is None:
+        g.claims = found = verified_claims()
+        g.line.know(found)
+    return methods
 
 
 def verified_claims() -> Claims:

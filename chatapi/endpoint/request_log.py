@@ -13,6 +13,7 @@ from flask import Flask, Response, g, request
 
 from chatapi.domain.principals import Claims
 from chatapi.domain.usage import Usage
+from chatapi.endpoint.log_format import write_info
 
 SANE_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -42,8 +43,8 @@ class Line:
             "method": self.method,
             "path": self.path,
             "status": status,
+            "ms": round((time.perf_counter() - self.started) * 1000, 1),
         }
-        fields["ms"] = round((time.perf_counter() - self.started) * 1000, 1)
         if self.claims is not None:
             fields |= {"tenant": self.claims.tenant_id, "user": self.claims.user_id, "jti": self.claims.jti}
         if self.call_id is not None:
@@ -55,7 +56,7 @@ class Line:
                 "completion_tokens": usage.completion_tokens,
                 "source": usage.source.value,
             }
-        log.info("request", **fields)
+        write_info("request", fields)
 
 
 def new_request_id() -> str:
@@ -75,13 +76,14 @@ def install(app: Flask, *, trusted_proxies: int) -> None:
     @app.before_request
     def begin() -> None:
         nonlocal warned
-        if not trusted_proxies and not warned and "X-Forwarded-For" in request.headers:
+        environ = request.environ
+        if not trusted_proxies and not warned and "HTTP_X_FORWARDED_FOR" in environ:
             warned = True
             log.warning(
                 "proxy_not_trusted", advice="if a proxy in front sets X-Forwarded-For, set CHATAPI_TRUSTED_PROXIES"
             )
-        given = request.headers.get("X-Request-Id", "")
-        request_id = given if SANE_ID.fullmatch(given) else new_request_id()
+        given = environ.get("HTTP_X_REQUEST_ID")
+        request_id = given if given is not None and SANE_ID.fullmatch(given) else new_request_id()
         g.line = Line(request_id, request.method, request.path)
 
     @app.after_request
