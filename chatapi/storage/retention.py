@@ -21,7 +21,7 @@ from chatapi.storage import partitions, postgresql
 from chatapi.storage.engine import Database
 from chatapi.storage.tables import installation, tenants
 
-AT_ONCE = {"sqlite": 500, "postgresql": 5000}  # calls of a transaction; on SQLite everybody else waits for it
+AT_ONCE = {"sqlite": 200, "postgresql": 5000}  # calls of a transaction; on SQLite everybody else waits for it
 LOCK_WAIT_MS = 100  # for all of the calls: who comes after waits behind us, so this is what an admission may lose
 NIL = "00000000-0000-0000-0000-000000000000"
 
@@ -106,11 +106,11 @@ def find_old(database: Database, first_day: str) -> Old:
     old = Old(first_day)
     with database.snapshot() as connection:
         partitions.hold(connection)
-        held = 0
+        held, taken_out = 0, partitions.detached(connection)
         for suffix, month in _parts(connection, first_day):
             count = _count(connection, suffix, first_day)
-            if month is not None and count.all_old:
-                old.months[month] = OldMonth(count.calls, count.newest_day)
+            if month is not None and (count.all_old or month in taken_out):
+                old.months[month] = OldMonth(count.calls - count.kept, count.newest_day)
                 continue
             if month is None or month.ended_long_before(first_day):
                 old.rows[suffix] = count.old

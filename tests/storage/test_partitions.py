@@ -194,15 +194,18 @@ def test_a_month_that_was_taken_out_and_not_dropped_is_dropped_the_next_time(
 ) -> None:
     answered_at(world, "utc", OLD)
     old = retention.find_old(world.database, SINCE)
+    late = answered_at(world, "utc", NOW, call_id=id_at(OLD))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(partitions, "detached", interrupt)
         retention.drop_month(world.database, Month.of(OLD), old)
     assert places(world) == {}
-    assert world.audit() == []
     again = retention.find_old(world.database, SINCE)
     assert again.months[Month.of(OLD)].calls == 1
     assert retention.drop_month(world.database, Month.of(OLD), again) == 1
     assert Month.of(OLD) not in retention.find_old(world.database, SINCE).months
+    with world.database.read() as connection:
+        assert connection.execute(select(calls.c.id)).scalars().all() == [late.call_id]
+    assert world.audit() == []
 
 
 def interrupt(_connection: object) -> None:
