@@ -130,6 +130,16 @@ class LedgerWriter:
             return False
         return True
 
+    def submit_all(self, items: Sequence[Item]) -> list[Ticket]:
+        """Submit items together, to be written in one transaction where they fit. Wait for each of the tickets.
+
+        Raises:
+            Overloaded: as `submit`.
+        """
+        tickets = [Ticket(item) for item in items]
+        self._enqueue(tickets)
+        return tickets
+
     def repay(self) -> int:
         """Try again, for `REPAY_S` at most, what the database has not taken so far. Returns how many items are owed.
 
@@ -138,8 +148,7 @@ class LedgerWriter:
         give_up_at = time.monotonic() + REPAY_S
         with self._repaying:
             while self._owed and time.monotonic() < give_up_at:
-                tickets = [Ticket(item) for item in tuple(self._owed.values())[:LARGEST_BATCH]]
-                self._enqueue(tickets)
+                tickets = self.submit_all(tuple(self._owed.values())[:LARGEST_BATCH])
                 repaid = [self._is_repaid(ticket) for ticket in tickets]
                 if not all(repaid):
                     break

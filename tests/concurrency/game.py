@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from hypothesis.stateful import RuleBasedStateMachine
 from sqlalchemy import Connection, delete, select, update
 
-from chatapi.domain.calls import Admission, HeldCall, Settlement
+from chatapi.domain.calls import Admission, Grant, HeldCall, Settlement
 from chatapi.domain.limits import Metric
 from chatapi.domain.principals import Claims
 from chatapi.domain.windows import Window
@@ -19,6 +19,8 @@ from chatapi.errors import DatabaseUnavailable
 from chatapi.settings import Settings
 from chatapi.storage import tables
 from chatapi.storage.engine import LOCK_WAIT_S, Database
+from chatapi.storage.writer import Ticket
+from tests.concurrency.batch import Batch, Pending, figures_of, said
 from tests.concurrency.model import SCOPES, Call, Model
 from tests.concurrency.world import DEADLINE_S, LEASE_S, Clock, World
 
@@ -89,7 +91,7 @@ class Game(RuleBasedStateMachine):
         )
         self.model.limits[scope, scope_id, metric, window, model] = value
 
-    def _new_call(self, admission: Admission, granted: int, state: str, held: HeldCall | None = None) -> Call:
+    def _new_call(self, admission: Admission, granted: int, state: str = "held", held: HeldCall | None = None) -> Call:
         deadline, day = self.model.now + timedelta(seconds=DEADLINE_S), self.model.day(admission.claims.tenant_id)
         bound = admission.need.prompt_bound
         return Call(
@@ -126,6 +128,30 @@ class Game(RuleBasedStateMachine):
         figures = (int(charge.answered), usage.prompt_tokens, usage.completion_tokens)
         assert taken == self._write_end(call, settlement.state.value, figures, faults)
 
+    def submit_batch(
+        self, settlements: list[tuple[Call, Settlement]], admissions: list[Admission], faults: list[str]
+    ) -> None:
+        """Ends and admissions, submitted together while the database fails as told."""
+        writer, self.database.faults = self.world.writer, deque(faults)
+        try:
+            tickets = writer.submit_all([*(settlement for _, settlement in settlements), *admissions])
+            outcomes = [outcome_of(ticket) for ticket in tickets]
+        finally:
+            self.database.faults = deque()
+        ends = [Pending(call, settlement.state.value, figures_of(settlement)) for call, settlement in settlements]
+        batch = Batch(self.model, ends, admissions, self._new_call)
+        batch.play(faults)
+        owed = {end.call.id for end in batch.owed}
+        assert outcomes[: len(settlements)] == [None if call.id in owed else True for call, _ in settlements]
+        decisions = [outcome for outcome in outcomes[len(settlements) :] if outcome is not None]
+        assert [said(decision) for decision in decisions] == batch.expected
+        for decision in decisions:
+            if isinstance(decision, Grant):
+                self.model.calls[decision.call.call_id].held = decision.call
+        self.owed += [(end.call, end.state, end.figures) for end in batch.owed]
+        if any(end.state == "abandoned" for end in batch.owed):
+            self.repay()  # at once, as the time at which it is written decides on the day of such a call
+
     def _write_end(self, call: Call, state: str, figures: tuple[int, int, int], faults: list[str]) -> bool:
         """What the writer does with the truth about a call while the database fails. Returns whether it was taken."""
         for fault in [*faults, *[""] * TRIES][:TRIES]:
@@ -145,6 +171,15 @@ class Game(RuleBasedStateMachine):
             self.model.calls.setdefault(call.id, call)
             self.model.settle(call.id, state, *figures)
         self.owed = []
+
+
+def outcome_of(ticket: Ticket) -> Any:
+    """What became of an item: the decision, True for an end that was taken, or None for what has failed."""
+    try:
+        outcome = ticket.wait()
+    except DatabaseUnavailable:
+        return None
+    return True if isinstance(outcome, bool) else outcome
 
 
 def held_of(call: Call) -> HeldCall:

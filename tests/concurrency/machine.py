@@ -23,7 +23,7 @@ from chatapi.errors import DatabaseUnavailable
 from chatapi.storage import leases, tables
 from chatapi.storage.seeding import PLACE
 from tests.concurrency.game import Game, empty, held_of, read_counters, read_rollups
-from tests.concurrency.model import Worker, is_kept, only, places_of, utc
+from tests.concurrency.model import Call, Worker, is_kept, only, places_of, utc
 from tests.concurrency.world import LEASE_S, LONG_AGO, RENEW_S, ask
 
 TRIES = 3
@@ -104,6 +104,14 @@ class LedgerMachine(Game):
         attempt = AttemptState.ANSWERED if answered else AttemptState.UNKNOWN
         self._end(call, Settlement(held_of(call), CallState.SETTLED, charge, "completed", attempt), faults)
 
+    def _ended(self, which: int, answered: bool) -> tuple[Call, Settlement]:
+        """A call and its end: answered, or one that the upstream never ran."""
+        call = self._pick(self._known(), which)
+        if not answered:
+            return call, Settlement(held_of(call), CallState.RELEASED, Charge(), "refused", AttemptState.REFUSED)
+        charge = Charge(answered, Usage(which, 0, 2 * which, 0, UsageSource.UPSTREAM))
+        return call, Settlement(held_of(call), CallState.SETTLED, charge, "completed", AttemptState.ANSWERED)
+
     @precondition(lambda self: self._known())
     @rule(which=INDEX, faults=FAULTS)
     def release(self, which: int, faults: list[str]) -> None:
@@ -112,6 +120,22 @@ class LedgerMachine(Game):
         self._end(
             call, Settlement(held_of(call), CallState.RELEASED, Charge(), "refused", AttemptState.REFUSED), faults
         )
+
+    @rule(
+        asked=st.lists(st.tuples(INDEX, INDEX, st.integers(0, 80), st.integers(1, 120)), min_size=1, max_size=4),
+        ended=st.lists(st.tuples(INDEX, st.booleans()), max_size=4),
+        faults=FAULTS,
+    )
+    def submit_a_batch(
+        self, asked: list[tuple[int, int, int, int]], ended: list[tuple[int, bool]], faults: list[str]
+    ) -> None:
+        """Calls end and others ask to be admitted, all in one transaction, while the database may fail."""
+        admissions = [
+            ask(self._pick(self.people, who), self._pick(self.workers, where), Need(prompt, wanted, 1))
+            for who, where, prompt, wanted in asked
+        ]
+        settlements = [self._ended(which, answered) for which, answered in ended] if self._known() else []
+        self.submit_batch(settlements, admissions, faults)
 
     @rule()
     def database_is_back(self) -> None:

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from sqlalchemy import Connection, event
 
-from chatapi.storage import writer
+from chatapi.storage import seeding, writer
 from chatapi.storage.ledger import Ledger
 from chatapi.storage.writer import LedgerWriter
 from tests.concurrency.game import DEFAULTS, FlakyDatabase
@@ -43,6 +44,8 @@ Rewrite = Callable[[str, Any, dict[str, Any]], str]  # statement, parameters, wh
 def machine(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[LedgerMachine]]:
     """The state machine on a database with two tenants and four users."""
     monkeypatch.setattr(writer, "PAUSE_S", 0.0)
+    monkeypatch.setattr(writer, "PATIENCE_S", 60.0)  # the model counts tries and knows no hurry
+    monkeypatch.setattr(seeding, "CLOCKS_APART", timedelta(days=1000))  # ids are made by this machine's own clock
     clock = Clock(utc("2026-11-21T12:00:00"))
     database = FlakyDatabase(settings_of(database_url), clock)
     ledger = Ledger(database, DEFAULTS, LEASE_S)

@@ -101,7 +101,7 @@ class World:
             "model": model,
         }
         with self.database.write() as connection:
-            keep_named(connection, [change], self.database.now(connection))
+            keep_named(connection, [change], self.database)
             connection.execute(delete(tables.limits).filter_by(**place))
             connection.execute(insert(tables.limits), place | {"value": value, "changed_at": changed_at})
 
