@@ -13,7 +13,7 @@ from chatapi.errors import UpstreamBroken, UpstreamError
 from chatapi.logic.admission import Admitted
 from chatapi.logic.counting import counted
 from chatapi.logic.running import CLIENT_GONE
-from chatapi.upstream.sse import DONE_EVENT, Splitter
+from chatapi.upstream.sse import DONE_EVENT, events_in
 from chatapi.upstream.stream import UpstreamStream
 
 log = structlog.get_logger()
@@ -58,13 +58,13 @@ class MeteredStream:
         Raises:
             UpstreamError: as `blocks`; also when an event makes no sense.
         """
-        splitter = Splitter()
         for block in self.blocks():
             try:
-                events = splitter.feed(block)
+                for event in events_in(block):
+                    if event.text:
+                        yield event.text
             except UpstreamError as error:
                 raise self._broken(error) from error
-            yield from (event.text for event in events if event.text)
 
     def close(self) -> None:
         """The client is done or gone: cancel the upstream, and settle what was relayed unless that is done already.

@@ -16,6 +16,7 @@ from chatapi.upstream.overseer import overseer
 from chatapi.upstream.patience import Patience
 
 READ_BYTES = 65_536  # at most; a read takes what is there
+READABLE = 1  # to poll and to libev
 BYTES_ACKED_AT = 120  # of Linux' struct tcp_info, tcpi_bytes_acked, 64 bits
 TCP_INFO_BYTES = 128
 
@@ -44,9 +45,7 @@ class Connection:
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
-        self._poll = _real_poll()
-        self._poll.register(connected.fileno(), 1)  # POLLIN
-        self._watcher = get_hub().loop.io(connected.fileno(), 1)
+        self._watcher = get_hub().loop.io(connected.fileno(), READABLE)
         self._is_tls = isinstance(connected, ssl.SSLSocket)
         self._expired = False
         self._used = False
@@ -56,7 +55,9 @@ class Connection:
 
     def is_quiet(self) -> bool:
         """Whether the upstream has said nothing since its last answer. One that has closed the connection has."""
-        return not self._poll.poll(0)
+        poll = _real_poll()
+        poll.register(self._socket.fileno(), READABLE)
+        return not poll.poll(0)
 
     def send(self, request: bytes, timeout_s: float | None) -> None:
         """Send a whole request, waiting at most `timeout_s` where the upstream does not take it.

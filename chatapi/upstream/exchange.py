@@ -27,10 +27,18 @@ class Exchange:
         key: the key that the request was sent with.
     """
 
+    __slots__ = (
+        "_answer", "_closed", "_idle_timeout_s", "_lock", "_patience", "_reading", "content_type", "key", "upstream_id",
+    )  # fmt: skip
+
     def __init__(self, answer: Answer, timeouts: Timeouts, started_at: float, key: str) -> None:
+        headers = answer.headers
         self.key = key
+        self.upstream_id = headers.get(UPSTREAM_ID_HEADER)
+        """The upstream's own id of this request, if it gave one."""
+        self.content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        """The answer's media type, in lower case, without parameters."""
         self._answer = answer
-        self._headers = answer.headers
         self._idle_timeout_s = timeouts.idle_s
         waited_s = time.monotonic() - started_at
         self._patience = Patience(timeouts.first_byte_s - waited_s, started_at + timeouts.deadline_s)
@@ -40,19 +48,9 @@ class Exchange:
         self._closed = False
 
     @property
-    def upstream_id(self) -> str | None:
-        """The upstream's own id of this request, if it gave one."""
-        return self._headers.get(UPSTREAM_ID_HEADER)
-
-    @property
     def cut_here(self) -> bool:
         """Whether `close()` has been called."""
         return self._closed
-
-    @property
-    def content_type(self) -> str:
-        """The answer's media type, in lower case, without parameters."""
-        return self._headers.get("content-type", "").partition(";")[0].strip().lower()
 
     def chunks(self) -> Iterator[bytes]:
         """The answer's bytes as they come.

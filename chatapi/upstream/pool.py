@@ -106,6 +106,18 @@ class Pool:
 class Answer(HTTPResponseParser):
     """An answer: its status, its headers (names in lower case), and its body as it comes."""
 
+    __slots__ = (
+        "_connection",
+        "_has_more",
+        "_is_complete",
+        "_name",
+        "_pieces",
+        "_pool",
+        "_value",
+        "header_lines",
+        "status",
+    )
+
     def __init__(self, pool: Pool, connection: Connection) -> None:
         super().__init__()
         self.status = 0

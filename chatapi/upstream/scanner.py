@@ -11,12 +11,11 @@ Source: as `sse`.
 from __future__ import annotations
 
 import re
-from collections import deque
 
 from chatapi.domain.usage import Usage
 from chatapi.errors import UpstreamBroken
 from chatapi.upstream import json_text
-from chatapi.upstream.sse import BOM, DONE, LARGEST_EVENT_BYTES
+from chatapi.upstream.sse import BOM, DONE, LARGEST_EVENT_BYTES, payload
 
 PLAIN = re.compile(rb"(?:data: ?\{[^\n]*+(?<=\})\n\n)++")
 BLANK_LINES = re.compile(rb"\n\n+")
@@ -35,6 +34,11 @@ class Scanner:
         pass_usage: whether an event that is there for its usage alone is relayed.
     """
 
+    __slots__ = (
+        "_after_cr", "_at_start", "_largest_event_bytes", "_more", "_more_bytes", "_pass_usage", "_reports", "_rest",
+        "broken", "done", "error",
+    )  # fmt: skip
+
     def __init__(self, *, pass_usage: bool, largest_event_bytes: int = LARGEST_EVENT_BYTES) -> None:
         self.done = False
         """Whether `[DONE]` has come; it is among the bytes that were given last."""
@@ -49,7 +53,7 @@ class Scanner:
         self._more_bytes = 0
         self._at_start = True
         self._after_cr = False
-        self._reports: deque[bytes] = deque(maxlen=MOST_REPORTS)
+        self._reports: list[bytes] = []
 
     @property
     def over(self) -> bool:
@@ -92,7 +96,7 @@ class Scanner:
         if self._at_start:
             rest = rest.removeprefix(BOM)
         self._rest, self._more = b"", []
-        data = _data_of(rest)
+        data = payload(rest)
         if data.strip() != DONE:
             try:
                 json_text.loads(data)
@@ -104,7 +108,7 @@ class Scanner:
         """The largest usage that was reported: some servers report as they go, and some each choice by itself."""
         largest: Usage | None = None
         for event in self._reports:
-            usage = Usage.reported(_loads(_data_of(event)).get("usage"))
+            usage = Usage.reported(_loads(payload(event)).get("usage"))
             if usage is not None and (largest is None or usage.total_tokens >= largest.total_tokens):
                 largest = usage
         return largest
@@ -141,7 +145,7 @@ class Scanner:
         return b"".join([event + b"\n\n" for event in relayed])
 
     def _may_pass(self, event: bytes) -> bool:
-        data = _data_of(event)
+        data = payload(event)
         stripped = data.strip()
         if not stripped:
             return True  # a comment, or a field that says nothing
@@ -158,7 +162,7 @@ class Scanner:
             return self._is_no_error(event, data)
         if not REPORT.search(data):
             return True
-        self._reports.append(event)
+        self._reports = [*self._reports[1 - MOST_REPORTS :], event]
         return self._pass_usage or not (NO_CHOICES.search(data) and _is_usage_only(data))
 
     def _is_no_error(self, event: bytes, data: bytes) -> bool:
@@ -170,14 +174,6 @@ class Scanner:
 
     def _break(self, what: str) -> None:
         self.broken = UpstreamBroken(f"the upstream sent {what}", may_have_run=True)
-
-
-def _data_of(event: bytes) -> bytes:
-    """The payload of an event's lines."""
-    if event.startswith(b"data:") and b"\n" not in event:
-        return event[6:] if event.startswith(b"data: ") else event[5:]
-    lines = [line[5:].removeprefix(b" ") for line in event.split(b"\n") if line.startswith(b"data:")]
-    return b"\n".join(lines)
 
 
 def _is_named_error(event: bytes) -> bool:

@@ -26,6 +26,8 @@ class UpstreamStream:
         pass_usage: whether an event that is there for its usage alone is among the blocks.
     """
 
+    __slots__ = ("_blocks", "_exchange", "_scanner", "_transcript")
+
     def __init__(self, exchange: Exchange, *, pass_usage: bool) -> None:
         self._exchange = exchange
         self._scanner = Scanner(pass_usage=pass_usage)

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 
 from chatapi.errors import UpstreamBroken
-from chatapi.upstream.sse import Event, Splitter
+from chatapi.upstream.sse import Event, payloads, read_event
 
 PLAIN_BYTES = 16 * 1024
 """So much may lie here as it came. Compressing as much takes 0.1 ms."""
@@ -18,6 +18,8 @@ PLAIN_BYTES = 16 * 1024
 
 class Transcript:
     """Whole events, in the order in which they were relayed."""
+
+    __slots__ = ("_beginning", "_compressed", "_plain", "_plain_bytes")
 
     def __init__(self) -> None:
         self._compressed: list[bytes] = []
@@ -37,22 +39,14 @@ class Transcript:
 
     def upstream_id(self) -> str | None:
         """The id that the upstream gives its reply in the first events."""
-        for data in self._beginning.split(b"\n\n"):
-            for event in Splitter().feed(data + b"\n\n"):
-                if event.upstream_id:
-                    return event.upstream_id
-        return None
+        return next((event.upstream_id for event in _events(self._beginning) if event.upstream_id), None)
 
     def events(self) -> Iterator[Event]:
-        """All events, parsed; up to the first one that makes no sense."""
-        splitter = Splitter()
-        try:
-            for block in self._compressed:
-                yield from splitter.feed(zlib.decompress(block))
-            for block in self._plain:
-                yield from splitter.feed(block)
-        except UpstreamBroken:
-            return
+        """All events, parsed."""
+        for block in self._compressed:
+            yield from _events(zlib.decompress(block))
+        for block in self._plain:
+            yield from _events(block)
 
     def counted_text(self) -> str:
         """Everything that the model produced."""
@@ -66,3 +60,12 @@ class Transcript:
             began |= event.began
             ended |= event.ended
         return bool(ended) and began <= ended
+
+
+def _events(block: bytes) -> Iterator[Event]:
+    """Its events. One that makes no sense was relayed all the same: what stands in it is taken for produced text."""
+    for data in payloads(block):
+        try:
+            yield read_event(data)
+        except UpstreamBroken:
+            yield Event(data, counted_text=data.decode("utf-8", "replace"))

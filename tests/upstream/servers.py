@@ -15,7 +15,7 @@ import pytest
 from chatapi.errors import UpstreamError
 from chatapi.settings import Settings
 from chatapi.upstream.reply import UpstreamReply
-from chatapi.upstream.sse import Event, Splitter
+from chatapi.upstream.sse import Event, events_in
 from chatapi.upstream.stream import UpstreamStream
 from chatapi.upstream.upstreams import OnCancel, Upstream, build_upstreams
 
@@ -154,9 +154,8 @@ class Events:
         return self._events
 
     def _parse(self) -> Iterator[Event]:
-        splitter = Splitter()
         for block in self.stream:
-            yield from splitter.feed(block)
+            yield from events_in(block)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from chatapi.domain.usage import Usage, UsageSource
 from chatapi.upstream.scanner import Scanner
-from chatapi.upstream.sse import DONE_EVENT, Splitter
+from chatapi.upstream.sse import DONE_EVENT, events_in
 from chatapi.upstream.transcript import Transcript
 
 DONES = ["data: [DONE]\n\n", "data:[DONE]\n\n"]
@@ -76,7 +76,7 @@ def relay(data: bytes, cuts: list[int], *, pass_usage: bool) -> tuple[bytes, Sca
 
 
 def parsed(relayed: bytes) -> str:
-    return "".join(event.text for event in Splitter().feed(relayed))
+    return "".join(event.text for event in events_in(relayed))
 
 
 @settings(deadline=None)
@@ -120,6 +120,11 @@ def test_a_usage_event_with_choices_is_relayed_and_its_usage_found() -> None:
     relayed, scanner = relay(event, [], pass_usage=False)
     assert relayed == event
     assert scanner.usage() == REPORTED
+
+
+def test_an_event_without_choices_is_relayed_if_it_is_not_there_for_its_usage() -> None:
+    event = b'data: {"choices": [], "prompt_filter_results": [], "usage": null}\n\n'
+    assert relay(event, [], pass_usage=False)[0] == event
 
 
 def test_the_largest_report_counts_and_one_without_sense_is_not_believed() -> None:
@@ -174,3 +179,10 @@ def test_a_long_stream_is_kept_small_and_is_all_there() -> None:
     assert transcript.ended()
     assert transcript.upstream_id() == "chatcmpl-1"
     assert sum(map(len, transcript._compressed)) < 5000 * 16
+
+
+def test_an_event_that_makes_no_sense_is_counted_as_it_stands_and_hides_nothing_behind_it() -> None:
+    transcript = Transcript()
+    transcript.add(b'data: {"choices": [{"delta": {"content": "a"}}]}\n\ndata: {no JSON}\n\n')
+    transcript.add(b'data: {"choices": [{"delta": {"content": "b"}}]}\n\n')
+    assert transcript.counted_text() == "a{no JSON}b"
