@@ -29,7 +29,8 @@ from chatapi.storage.ledger import Ledger
 TRIES = 3
 PAUSE_S = 0.05
 REPAY_S = 2.0
-PATIENCE_S = 1.0  # after which what failed is not tried again: a client had better hear it soon
+PATIENCE_S = 1.0  # after which a failed admission is not tried again: a client had better hear it soon
+OWING_S = 5.0  # after which a failed settlement is owed, tried three times or not: its reply had better go on
 LARGEST_BATCH = 256
 MOST_WAITING = 1000  # admissions; what gives back is always taken
 IDLE_S = 10.0  # after which the thread ends; the next submission starts another
@@ -45,7 +46,7 @@ class Ticket:
     def __init__(self, item: Item) -> None:
         self.item = item
         self.tries = 0
-        self.give_up_at = time.monotonic() + PATIENCE_S
+        self.give_up_at = time.monotonic() + (PATIENCE_S if isinstance(item, Admission) else OWING_S)
         self._outcome: Decision | bool = False
         self._error: Exception | None = None
         self._done = threading.Lock()
@@ -55,6 +56,7 @@ class Ticket:
         """Nobody knows whether the admission was written: from now on it is to be ended, and will have failed."""
         assert isinstance(self.item, Admission)
         self.item, self.tries, self._error = Abandonment(self.item), 0, error
+        self.give_up_at = time.monotonic() + OWING_S
 
     def finish(self, outcome: Decision | bool) -> None:
         """It is written."""
