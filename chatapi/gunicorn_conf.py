@@ -34,7 +34,9 @@ graceful_timeout = settings.graceful_timeout_s
 timeout = 60  # of a worker's heartbeat, not of a request
 keepalive = 75
 limit_request_line = 65_536  # bytes, most of them the question of /api?q=
-forwarder_headers = ""  # by default a header may say SCRIPT_NAME
+forwarder_headers = ""  # by default a header may say SCRIPT_NAME,
+secure_scheme_headers: dict[str, str] = {}  # and others the scheme; only CHATAPI_TRUSTED_PROXIES says who is believed
+forwarded_allow_ips = "*"  # as there is nothing left to believe, no address needs to be looked at
 control_socket_disable = True
 preload_app = False  # every worker makes its own connections and its own lease
 proc_name = "chatapi"
