@@ -19,7 +19,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 PAUSE_S = 0.05  # after a call that was not answered: a real client would wait longer
 _ID = re.compile(rb'"id":\s*"(chatcmpl-[^"]+)"')
 _LENGTH = re.compile(rb"content-length:\s*(\d+)", re.IGNORECASE)
