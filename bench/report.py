@@ -16,10 +16,9 @@ COMMITS, GRACE_MS = 2, 2.0
 OURS = ("sqlite", "postgresql")
 
 
-def rows(results: list[Result], idle_kb: dict[str, float | None]) -> list[Result]:
-    """One row for each workload of each target."""
+def rows(results: list[Result], idle_kb: dict[str, float | None], order: list[str]) -> list[Result]:
+    """One row for each workload of each target, the workloads in this order."""
     keys = dict.fromkeys((result["workload"], result["target"]) for result in results)
-    order = list(dict.fromkeys(result["workload"] for result in results))
     found = [_row(results, workload, target) for workload, target in sorted(keys, key=lambda key: order.index(key[0]))]
     for row in found:
         if row["workload"].startswith("streams") and row["target"] in idle_kb:

@@ -127,7 +127,7 @@ def test_ratios_are_those_of_the_same_round() -> None:
             result(number, "direct", "plain, 64", "plain", 0.1 * slower, 2.0 * slower),
             result(number, "postgresql", "plain, 64", "plain", 1.0 * slower, 5.0 * slower),
         ]
-    rows = {row["target"]: row for row in report.rows(results, {})}
+    rows = {row["target"]: row for row in report.rows(results, {}, ["static, 64", "plain, 64"])}
     assert rows["postgresql"]["times_flask"] == 5
     assert rows["postgresql"]["own_ms"] == 2
     assert rows["postgresql"]["added_p50"] == 6
