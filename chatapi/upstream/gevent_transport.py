@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import time
 from collections.abc import Iterator
 
 import httpx2
@@ -29,7 +30,7 @@ class GeventTransport(Transport):
 
     def __init__(self, pool: Pool, timeout: httpx2.Timeout) -> None:
         self.pool = pool
-        self._read_timeout_s = float(timeout.read or math.inf)
+        self._read_timeout_s = timeout.read
         self._lines = functools.lru_cache(MOST_LETTERHEADS)(self._lines_of)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -45,14 +46,14 @@ class GeventTransport(Transport):
             url.raw_path,
             lines,
         )
-        patience = Patience(request.extensions["timeout"]["read"], math.inf)
+        patience = _until_the_head(request.extensions["timeout"]["read"])
         answer = self.pool.send(head, request.read(), patience, current_ticket())
         return _response(answer)
 
     def relay(self, letterhead: Letterhead, call_id: str, body: bytes, ticket: Ticket) -> AnyAnswer:
         """Send a body; return when the status and headers of its answer have come."""
         head = b"%b%b\r\nContent-Length: %d\r\n" % (self._lines(letterhead), call_id.encode("ascii"), len(body))
-        answer = self.pool.send(head, body, Patience(self._read_timeout_s, math.inf), ticket)
+        answer = self.pool.send(head, body, _until_the_head(self._read_timeout_s), ticket)
         if answer.headers.get("content-encoding", "identity") == "identity":
             return answer
         return Decoded(_response(answer))  # not what was asked for
@@ -78,6 +79,12 @@ class Body(httpx2.SyncByteStream):
     def close(self) -> None:
         """Give up what has not been read."""
         self._answer.close()
+
+
+def _until_the_head(timeout_s: float | None) -> Patience:
+    """The patience with a request until its answer has begun; whoever reads the body brings another."""
+    limit_s = math.inf if timeout_s is None else timeout_s
+    return Patience(limit_s, time.monotonic() + limit_s)
 
 
 def _response(answer: Answer) -> httpx2.Response:

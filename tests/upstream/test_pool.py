@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,13 +13,25 @@ from typing import Any
 import httpx2
 import pytest
 
+from chatapi.errors import UpstreamTimeout
 from chatapi.upstream.clients import runs_gevent
 from chatapi.upstream.connection import Connection
 from chatapi.upstream.dialling import Dialler
 from chatapi.upstream.patience import Patience
 from chatapi.upstream.pool import Pool
 from chatapi.upstream.ticket import Ticket
-from tests.upstream.servers import END, Request, ScriptedServer, answering, chunk, response, serving, streaming
+from tests.upstream.servers import (
+    BODY,
+    END,
+    Request,
+    ScriptedServer,
+    answering,
+    chunk,
+    response,
+    serving,
+    streaming,
+    upstream_at,
+)
 
 HEAD = b"POST /v1 HTTP/1.1\r\nHost: upstream\r\nContent-Length: 2\r\n"
 PATIENCE = Patience(5.0, float("inf"))
@@ -150,3 +163,20 @@ def test_so_many_calls_at_once_and_no_more() -> None:
         for answer in answers:
             answer.close()
         assert [send(pool), send(pool)] == [b"x", b"x"]
+
+
+@pytest.mark.parametrize("pause_s", [0.02, 5.0])
+@pytest.mark.usefixtures("way")
+def test_the_head_of_an_answer_must_come_in_time_also_if_it_trickles(pause_s: float) -> None:
+    def script(connection: socket.socket, _request: Request) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+        for _ in range(100):
+            connection.sendall(b"x")
+            time.sleep(pause_s)
+
+    began = time.monotonic()
+    with serving(script) as server, upstream_at(server.base_url, first_byte_timeout_s=0.3) as upstream:
+        for call in (upstream.complete, upstream.open):
+            with pytest.raises(UpstreamTimeout):
+                call(BODY, call_id="call-1")
+        assert time.monotonic() - began < 1.5
