@@ -59,14 +59,16 @@ FROM_CALLS = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calls", type=int, default=100_000)
+    parser.add_argument("--quick", action="store_true", help="30,000 calls")
+    parser.add_argument("--calls", type=int)
     parser.add_argument("--rate", type=float, default=100.0, help="admissions per second meanwhile")
     parser.add_argument("--kind", choices=["sqlite", "postgresql"], action="append")
     arguments = parser.parse_args()
+    calls = arguments.calls or (30_000 if arguments.quick else 100_000)
     clean = True
     for kind in arguments.kind or ["sqlite", "postgresql"]:
         with database(kind) as url, world_of(url) as world:
-            clean &= measure(kind, url, world, arguments.calls, arguments.rate)
+            clean &= measure(kind, url, world, calls, arguments.rate)
     sys.exit(not clean)
 
 
