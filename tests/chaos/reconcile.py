@@ -37,6 +37,15 @@ def ever_expired(database_url: str) -> int:
     return sum(row["expired_at"] is not None for row in _rows(database_url).values())
 
 
+def await_truth(database_url: str, patience_s: float = 20.0) -> None:
+    """Wait until nothing is held, and the truth about every call that has expired has come: what is owed is written."""
+    await_none_held(database_url, patience_s)
+    give_up_at = time.monotonic() + patience_s
+    while expired := [call for call, row in _rows(database_url).items() if row["state"] == "expired"]:
+        assert time.monotonic() < give_up_at, f"still expired {patience_s} s after the end: {expired}"
+        time.sleep(0.2)
+
+
 def await_none_held(database_url: str, patience_s: float = 20.0) -> None:
     """Wait until no call and no counter holds anything."""
     give_up_at = time.monotonic() + patience_s

@@ -9,7 +9,7 @@ import pytest
 from bench.emulator.process import Emulator
 from tests.chaos.load import Load
 from tests.chaos.machines import LONG, MakeMachine, rounds, say
-from tests.chaos.reconcile import await_none_held, reconcile
+from tests.chaos.reconcile import await_truth, reconcile
 from tests.support.postgres import Postgres
 
 pytestmark = pytest.mark.chaos
@@ -38,7 +38,7 @@ def test_a_database_that_crashes_under_load_loses_no_settlement_and_is_used_agai
             slowest_s = max(slowest_s, again_s)
             say(f"crash {crash}: served again after {again_s:.1f} s")
         seen = load.finish()
-    await_none_held(url)
+    await_truth(url)
     summary = reconcile(machine, emulator, seen, nobody_died=True)
     say(f"{crash} crashes of PostgreSQL: {summary}; served again after {slowest_s:.1f} s at most")
     assert slowest_s < SERVING_AGAIN_S

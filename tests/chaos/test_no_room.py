@@ -13,7 +13,7 @@ import pytest
 from bench.emulator.process import Emulator
 from tests.chaos.load import Load
 from tests.chaos.machines import Machine, MakeMachine, await_that, children_of, say
-from tests.chaos.reconcile import await_none_held, reconcile
+from tests.chaos.reconcile import await_truth, reconcile
 from tests.support.postgres import Postgres
 
 pytestmark = pytest.mark.chaos
@@ -81,7 +81,7 @@ def test_on_a_full_disk_calls_are_refused_and_settlements_wait_in_memory(
         seen = load.finish() + whole
     assert [one.whole for one in whole] == [True] * 4
     await_that(machine.is_ready, "there is room, and the gateway is ready")
-    await_none_held(sqlite_url)
+    await_truth(sqlite_url)
     say(f"a full disk: {reconcile(machine, emulator, seen, nobody_died=True)}")
 
 
@@ -102,6 +102,6 @@ def test_without_a_connection_to_be_had_calls_are_refused(
         since = time.time()
         await_that(lambda: any(one.whole and one.began > since for one in load.seen()), "calls are served again")
         seen = load.finish()
-    await_none_held(url)
+    await_truth(url)
     say(f"no connection left: {reconcile(machine, emulator, seen, nobody_died=True)}")
     assert children_of(machine.pid), "the gateway is still there"

@@ -14,7 +14,7 @@ import pytest
 from bench.emulator.process import Emulator
 from tests.chaos.load import Load
 from tests.chaos.machines import LEASE_S, LONG, TWO_WORKERS, Machine, MakeMachine, await_that, say
-from tests.chaos.reconcile import await_none_held, ever_expired, reconcile
+from tests.chaos.reconcile import await_truth, ever_expired, reconcile
 from tests.support.postgres import Postgres
 
 pytestmark = pytest.mark.chaos
@@ -71,7 +71,7 @@ def test_an_outage_expires_no_living_call_and_loses_none_that_ended_meanwhile(
         seen = ending.wait(patience_s=60) + lasting.wait(patience_s=60)
     assert [one.whole for one in seen] == [True] * 12
     await_that(machine.is_ready, "the gateway is ready again")
-    await_none_held(url)
+    await_truth(url)
     assert len(emulator.arrived()) == 12
     assert ever_expired(url) == 0
     say(f"an outage of {OUTAGE_S:.0f} s: {reconcile(machine, emulator, seen, nobody_died=True)}")
@@ -92,7 +92,7 @@ def test_what_a_gateway_owed_when_it_was_killed_in_an_outage_is_settled_by_the_n
         assert machine.run("serve").returncode == 1  # it says that the database is away; its supervisor tries again
     own_postgres.start()
     machine.start()
-    await_none_held(url)
+    await_truth(url)
     assert [one.whole for one in seen] == [True] * 8
     assert machine.journal_files == []
     say(f"killed in an outage: {reconcile(machine, emulator, seen, nobody_died=True)}")

@@ -12,7 +12,7 @@ import pytest
 from bench.emulator.process import Emulator
 from tests.chaos.load import Load
 from tests.chaos.machines import LEASE_S, LONG, MakeMachine, await_that, say
-from tests.chaos.reconcile import await_none_held, ever_expired, reconcile
+from tests.chaos.reconcile import await_truth, ever_expired, reconcile
 from tests.support.postgres import Postgres
 
 pytestmark = pytest.mark.chaos
@@ -56,7 +56,7 @@ def test_a_worker_that_is_suspended_amid_a_transaction_stops_nobody_and_is_not_c
             os.kill(worker, signal.SIGCONT)
         hanging.await_calls_ended(hanging.ended + 20)
         seen = hanging.finish() + load.finish()
-    await_none_held(url)
+    await_truth(url)
     summary = reconcile(stopped, emulator, seen, nobody_died=True)
     longest_s = max(one.ended - one.began for one in served)
     say(
