@@ -57,7 +57,24 @@ def _exactly(digits: str) -> object:
 
 def _read() -> bytes:
     limit = request.max_content_length or 0
-    request.max_content_length = limit + 1  # a body without a length is cut there, silently
+    length = request.content_length
+    if length is None:
+        return _read_to_its_end(limit)
+    if length > limit:
+        raise _too_large(limit)
+    read = request.environ["wsgi.input"].read
+    raw: bytes = read(length)
+    while len(raw) < length:
+        piece = read(length - len(raw))
+        if not piece:
+            raise InvalidRequest("The body is shorter than its Content-Length says")
+        raw += piece
+    return raw
+
+
+def _read_to_its_end(limit: int) -> bytes:
+    """A body without a length, such as one in chunks."""
+    request.max_content_length = limit + 1  # where it is cut, silently
     try:
         raw = request.get_data(cache=False)
     except RequestEntityTooLarge:
@@ -66,8 +83,6 @@ def _read() -> bytes:
         raise InvalidRequest("The body breaks off before its end") from None
     if len(raw) > limit:
         raise _too_large(limit)
-    if request.content_length is not None and len(raw) != request.content_length:
-        raise InvalidRequest("The body is shorter than its Content-Length says")
     return raw
 
 
