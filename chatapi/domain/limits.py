@@ -124,10 +124,12 @@ class Denial:
         whose = limit.scope.replace("_", " ")
         when = "at once" if limit.window is Window.AT_ONCE else f"per {limit.window}"
         model = f" of {limit.model}" if limit.model else ""
+        again = f"It resets at {standing.resets_at:%Y-%m-%dT%H:%M:%SZ}."
+        if limit.window is Window.AT_ONCE:
+            again = "There is room again when one of them ends."
         return (
             f"The limit of {limit.value} {limit.metric}{model} {when} for this {whose} does not allow this call: "
-            f"{standing.used} used, {standing.held} held by calls in flight, {self.needed} needed. "
-            f"It resets at {standing.resets_at:%Y-%m-%dT%H:%M:%SZ}."
+            f"{standing.used} used, {standing.held} held by calls in flight, {self.needed} needed. {again}"
         )
 
 

@@ -54,9 +54,8 @@ def set_limit(
     with runtime.database.write() as connection:
         tenant_id, scope_id = _ids(connection, target)
         change = LimitChange(tenant_id, target.scope, scope_id, metric, window, setting, model)
-        now = runtime.database.now(connection)
-        keep_named(connection, [change], now)
-        limits.change_limits(connection, [change], now)
+        set_at = keep_named(connection, [change], runtime.database)
+        limits.change_limits(connection, [change], set_at)
 
 
 def user_limits(runtime: Runtime, username: str) -> tuple[EffectiveLimit, ...]:

@@ -33,6 +33,7 @@ from chatapi.domain.limits import Metric, Scope
 from chatapi.domain.windows import KEPT, Window
 from chatapi.storage import partitions
 from chatapi.storage.audit_limits import broken_limits, open_windows, open_zones
+from chatapi.storage.audit_named import named_checks
 from chatapi.storage.counters import COLUMNS
 from chatapi.storage.ledger import Ledger
 from chatapi.storage.retention import calls_since
@@ -56,6 +57,12 @@ class Finding:
     count: int
     rows: tuple[Row, ...]
 
+    def after(self, other: Finding | None) -> Finding:
+        """What breaks the same rule, together with what was found before."""
+        if other is None:
+            return self
+        return Finding(self.invariant, self.rule, other.count + self.count, (other.rows + self.rows)[:MOST_ROWS])
+
 
 def audit(ledger: Ledger, renew_s: float) -> list[Finding]:
     """Check I1 to I7 on one snapshot of a live database. Nothing found is an empty list.
@@ -69,14 +76,16 @@ def audit(ledger: Ledger, renew_s: float) -> list[Finding]:
     Raises:
         DatabaseUnavailable: the database cannot answer.
     """
-    findings = []
+    findings: dict[tuple[str, str], Finding] = {}
     with ledger.database.snapshot() as connection:
         partitions.hold(connection)
         for invariant, rule, broken, parameters in _checks(connection, ledger, renew_s):
             rows = [dict(row) for row in connection.execute(broken, parameters).mappings()]
             if rows:
-                findings.append(Finding(invariant, rule, rows[0].pop("breaking"), tuple(_shown(row) for row in rows)))
-    return findings
+                breaking = [row.pop("breaking") for row in rows]
+                found = Finding(invariant, rule, breaking[0], tuple(rows))
+                findings[invariant, rule] = found.after(findings.get((invariant, rule)))
+    return [findings[place] for place in sorted(findings, key=lambda place: place[0])]
 
 
 def _checks(connection: Connection, ledger: Ledger, renew_s: float) -> Iterator[Check]:
@@ -98,18 +107,19 @@ def _checks(connection: Connection, ledger: Ledger, renew_s: float) -> Iterator[
         _sweep_times(ledger, renew_s, now),
     )
     yield "I7", "the roll-ups are the sum of the calls", _first(_rollups_unlike_calls), retained
+    for invariant, rule, broken in named_checks(connection, now):
+        yield invariant, rule, _first_of(broken), {}
 
 
 @lru_cache(maxsize=64)
 def _first(broken: Callable[..., Select[Row]], *arguments: object) -> Select[Row]:
+    return _first_of(broken(*arguments))
+
+
+def _first_of(broken: Select[Row]) -> Select[Row]:
     """The statement that gives the first of the rows, each with the number of them all."""
-    found = broken(*arguments).subquery()
+    found = broken.subquery()
     return select(found, func.count().over().label("breaking")).limit(MOST_ROWS)
-
-
-def _shown(row: Row) -> Row:
-    row.pop("breaking", None)
-    return row
 
 
 def _counters_unlike_calls() -> Select[Row]:

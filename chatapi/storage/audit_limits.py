@@ -40,7 +40,7 @@ def open_windows(zones: tuple[str, ...], place: Place, defaults: Defaults, now: 
     scope, metric, window = place
     parameters: Row = {"now": now, "default": defaults.get((metric, window)) if scope is Scope.USER else None}
     for position, zone in enumerate(zones):
-        parameters[f"key_{position}"], parameters[f"opened_at_{position}"] = _opened(zone, now, window)
+        parameters[f"key_{position}"], parameters[f"opened_at_{position}"] = opened(zone, now, window)
     return parameters
 
 
@@ -52,7 +52,7 @@ def broken_limits(zones: tuple[str, ...], place: Place) -> Select[Row]:
     is skipped. A default, or a limit that was withdrawn, carries no date.
     """
     scope, metric, window = place
-    opened = _open_windows(zones)
+    windows = _open_windows(zones)
     own, each = limits.alias("own"), limits.alias("each")
     default = bindparam("default", type_=BigInteger())
     value = case(
@@ -61,9 +61,9 @@ def broken_limits(zones: tuple[str, ...], place: Place) -> Select[Row]:
     changed_at = func.coalesce(own.c.changed_at, each.c.changed_at, type_=UtcDateTime())
     used, held = counters.c[f"{metric}_used"], counters.c[f"{metric}_held"]
     inherited = "each_user" if scope is Scope.USER else "nobody inherits"
-    here = and_(opened.c.tenant_id == counters.c.tenant_id, opened.c.key == counters.c.window_key)
+    here = and_(windows.c.tenant_id == counters.c.tenant_id, windows.c.key == counters.c.window_key)
     source = (
-        counters.join(opened, here)
+        counters.join(windows, here)
         .outerjoin(own, _limit_row(own, scope.value, counters.c.scope_id, place))
         .outerjoin(each, _limit_row(each, inherited, counters.c.tenant_id, place))
     )
@@ -75,7 +75,7 @@ def broken_limits(zones: tuple[str, ...], place: Place) -> Select[Row]:
         .select_from(source)
         .where(counters.c.scope == scope.value, counters.c.window == window.value, counters.c.model == "")
         .where(used + held > value)
-        .where(or_(changed_at.is_(None), changed_at <= opened.c.opened_at))
+        .where(or_(changed_at.is_(None), changed_at < windows.c.opened_at))
         .where(used + held > value + _overshoot(scope, metric, window))
     )
 
@@ -93,23 +93,38 @@ def _limit_row(row: FromClause, scope: str, scope_id: ColumnElement[str], place:
 
 
 def _overshoot(scope: Scope, metric: Metric, window: Window) -> ColumnElement[int]:
-    """What the calls of a counter used beyond their holds.
-
-    Truth that came after the hold had left the counters is such a use: of an expired call the request, which expiry
-    does not count; of a call whose row was lost and written again (it expired at the instant at which it ended) all.
-    """
-    late = calls.c.expired_at.is_not(None)
-    lost = and_(late, calls.c.expired_at == calls.c.ended_at)
-    tokens, hold = calls.c.prompt_tokens + calls.c.completion_tokens, calls.c.prompt_bound + calls.c.completion_granted
-    beyond = {
-        Metric.REQUESTS: case((and_(late, calls.c.answered), 1), else_=0),
-        Metric.TOKENS: case((lost, tokens), (tokens > hold, tokens - hold), else_=0),
-    }[metric]
+    """What the calls of a counter used beyond their holds."""
     day = calls.c.day if window is Window.DAY else func.substr(calls.c.day, 1, 7)
     here = [calls.c.tenant_id == counters.c.tenant_id, day == counters.c.window_key, calls.c.state == "settled"]
     if scope is not Scope.TENANT:
         here.append((calls.c.user_id if scope is Scope.USER else calls.c.jti) == counters.c.scope_id)
-    return select(func.coalesce(func.sum(beyond), 0)).where(*here).correlate(counters).scalar_subquery()
+    return select(func.coalesce(func.sum(beyond_hold(metric)), 0)).where(*here).correlate(counters).scalar_subquery()
+
+
+def beyond_hold(metric: Metric) -> ColumnElement[int]:
+    """What a call that ended used beyond its hold.
+
+    Truth that came after the hold had left the counters is such a use: of an expired call the request, which expiry
+    does not count; of a call whose row was lost and written again all.
+    """
+    late = and_(calls.c.expired_at.is_not(None), calls.c.answered)
+    tokens, hold = calls.c.prompt_tokens + calls.c.completion_tokens, calls.c.prompt_bound + calls.c.completion_granted
+    cost, bound = calls.c.cost, calls.c.cost_bound
+    return {
+        Metric.REQUESTS: case((late, 1), else_=0),
+        Metric.TOKENS: case((is_lost(), tokens), (tokens > hold, tokens - hold), else_=0),
+        Metric.COST: case((is_lost(), cost), (cost > bound, cost - bound), else_=0),
+    }[metric]
+
+
+def is_lost() -> ColumnElement[bool]:
+    """Whether a call's row was lost and written again by its end: it expired at the instant at which it ended."""
+    return and_(calls.c.expired_at.is_not(None), calls.c.expired_at == calls.c.ended_at)
+
+
+def zone_names() -> Select[str, str]:
+    """Each tenant's id, and its time zone at `now`, after the one that this followed where there was one."""
+    return select(tenants.c.id, _zone())
 
 
 def _zone() -> ColumnElement[str]:
@@ -128,7 +143,8 @@ def _open_windows(zones: tuple[str, ...]) -> CTE:
     return select(tenants.c.id.label("tenant_id"), key.label("key"), opened_at.label("opened_at")).cte("open_windows")
 
 
-def _opened(names: str, now: datetime, window: Window) -> tuple[str, datetime]:
+def opened(names: str, now: datetime, window: Window) -> tuple[str, datetime]:
+    """The key of the open day's or month's window in the last of these time zones, and when it first opened."""
     zones = [ZoneInfo(name) for name in names.split()]
     day = local_day(now, zones[-1])
     first = date.fromisoformat(day)

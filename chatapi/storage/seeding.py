@@ -18,22 +18,29 @@ from chatapi.domain.limits import Scope
 from chatapi.domain.retention import first_id
 from chatapi.domain.windows import KEPT, Moment, Window, Zone, minute_key, window_begin, window_key
 from chatapi.storage import counters as rows
+from chatapi.storage.engine import Database
 from chatapi.storage.limits import LimitChange
 from chatapi.storage.tables import calls, counters, tenants
 
 CLOCKS_APART = timedelta(hours=1)  # the most by which gateways' clocks, which make ids, differ from the database's
+AROUND = timedelta(hours=1)  # more than any transaction waits for locks: one that began before midnight has yesterday's
 PLACE = ("tenant_id", "scope", "scope_id", "window", "window_key", "model")
 
 
-def keep_named(connection: Connection, changes: list[LimitChange], now: datetime) -> None:
-    """Make the counters that these limits name, as exact as if they had been kept all along."""
+def keep_named(connection: Connection, changes: list[LimitChange], database: Database) -> datetime:
+    """Make the counters that these limits name, as exact as if they had been kept all along.
+
+    Returns:
+        The instant at which the limits are set, by the database's clock, which is read when the locks are there: a
+        minute may end while they are waited for, and no call may be admitted later without these limits.
+    """
     naming = [change for change in changes if change.window not in KEPT or change.model]
     for tenant_id in sorted({change.tenant_id for change in naming}):
-        moment = _moment(connection, tenant_id, now)
-        _lock(connection, tenant_id, moment)
-        for change in naming:
-            if change.tenant_id == tenant_id:
-                _seed(connection, change, moment)
+        _lock(connection, tenant_id, database.now(connection))
+    now = database.now(connection)
+    for change in naming:
+        _seed(connection, change, _moment(connection, change.tenant_id, now))
+    return now
 
 
 def figures_of(window: Window) -> dict[str, ColumnElement[int]]:
@@ -65,11 +72,12 @@ def _moment(connection: Connection, tenant_id: str, now: datetime) -> Moment:
     return Moment.at(now, Zone(*connection.execute(select(*zone).where(tenants.c.id == tenant_id)).one()).at(now))
 
 
-def _lock(connection: Connection, tenant_id: str, moment: Moment) -> None:
+def _lock(connection: Connection, tenant_id: str, now: datetime) -> None:
     """Keep all calls of the tenant from being admitted or ending: each of them changes one of these counters."""
     of_tenant = (tenant_id, Scope.TENANT.value, tenant_id)
-    open_ones = [CounterKey(*of_tenant, window.value, window_key(window, moment.day)) for window in KEPT]
-    rows.add(connection, dict.fromkeys(open_ones, Counter()))
+    days = [_moment(connection, tenant_id, now + around).day for around in (-AROUND, timedelta(), AROUND)]
+    near = {CounterKey(*of_tenant, window.value, window_key(window, day)) for window in KEPT for day in days}
+    rows.add(connection, dict.fromkeys(near, Counter()))
     here = (counters.c.tenant_id == tenant_id, counters.c.scope == Scope.TENANT.value, counters.c.requests_held > 0)
     connection.execute(select(counters.c.window_key).where(*here).order_by(*counters.primary_key).with_for_update())
 
@@ -89,20 +97,27 @@ def from_calls(change: LimitChange, moment: Moment) -> Select[Any]:
     """The counters that this limit names in the window that is open, added up from calls."""
     scope = Scope.USER if change.scope is LimitScope.EACH_USER else Scope(change.scope)
     scope_id = {Scope.ACCESS_TOKEN: calls.c.jti, Scope.USER: calls.c.user_id, Scope.TENANT: calls.c.tenant_id}[scope]
-    where = [calls.c.tenant_id == change.tenant_id, *_in_window(change.window, moment)]
+    where = [calls.c.tenant_id == change.tenant_id, *in_window(change.window, moment)]
     if change.scope is not LimitScope.EACH_USER:
         where.append(scope_id == change.scope_id)
     if change.model:
         where.append(calls.c.model == change.model)
-    key = minute_key(moment.now) if change.window is Window.MINUTE else ""
-    key = window_key(change.window, moment.day) if change.window in KEPT else key
-    place = (calls.c.tenant_id, literal(scope.value), scope_id, literal(change.window.value), literal(key))
-    sums = (func.sum(figure) for figure in figures_of(change.window).values())
-    found = select(*place, literal(change.model), *sums).where(*where)
-    return found.group_by(calls.c.tenant_id, scope_id)
+    whose = (calls.c.tenant_id, literal(scope.value), scope_id)
+    which = (literal(change.window.value), literal(open_key(change.window, moment)), literal(change.model))
+    place = [column.label(name) for column, name in zip((*whose, *which), PLACE, strict=True)]
+    sums = (func.sum(figure).label(name) for name, figure in figures_of(change.window).items())
+    return select(*place, *sums).where(*where).group_by(calls.c.tenant_id, scope_id)
 
 
-def _in_window(window: Window, moment: Moment) -> list[ColumnElement[bool]]:
+def open_key(window: Window, moment: Moment) -> str:
+    """The key of the window that holds this moment."""
+    if window in KEPT:
+        return window_key(window, moment.day)
+    return minute_key(moment.now) if window is Window.MINUTE else ""
+
+
+def in_window(window: Window, moment: Moment) -> list[ColumnElement[bool]]:
+    """Which calls count in the window that holds this moment."""
     if window is Window.AT_ONCE:
         return [calls.c.state == "held"]
     begins = window_begin(window, moment)

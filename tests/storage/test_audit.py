@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import delete, insert, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.sql import Executable
 
 from chatapi.domain.calls import AttemptState, CallState, Charge, Grant, HeldCall, Settlement
@@ -16,11 +16,11 @@ from chatapi.domain.usage import Usage, UsageSource
 from chatapi.domain.windows import Window
 from chatapi.logic import audit as auditing
 from chatapi.logic.usage import as_record
-from chatapi.storage import leases, reports
+from chatapi.storage import leases, reports, seeding
 from chatapi.storage.audit import MOST_ROWS
 from chatapi.storage.ledger import new_id
 from chatapi.storage.reports import UsageFilter
-from chatapi.storage.tables import attempts, calls, counters, usage_days, workers
+from chatapi.storage.tables import attempts, calls, counters, limits, usage_days, workers
 from tests.concurrency.model import utc
 from tests.concurrency.world import LEASE_S, RENEW_S, Clock, World, ask, world_of
 
@@ -29,8 +29,9 @@ DAILY = {(Metric.REQUESTS, Window.DAY): 3, (Metric.TOKENS, Window.DAY): 1000}
 
 
 @pytest.fixture
-def world(database_url: str) -> Iterator[World]:
+def world(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Two users with a settled, a released, an expired and a held call each."""
+    monkeypatch.setattr(seeding, "CLOCKS_APART", timedelta(days=10000))  # ids are made by this machine's own clock
     with world_of(database_url, clock=Clock(NOON), defaults=DAILY) as world:
         for name in ("red", "blue"):
             world.add_tenant(name)
@@ -131,6 +132,8 @@ def test_use_beyond_a_hold_and_truth_that_came_late_are_no_breach(world: World) 
 
 def test_a_call_whose_row_was_lost_is_written_again_by_its_settlement(world: World) -> None:
     worker_id = world.worker()
+    for window, model in ((Window.MINUTE, ""), (Window.AT_ONCE, ""), (Window.DAY, "tiny")):
+        name_counters(world, "user", window, model, {Window.MINUTE: 5, Window.AT_ONCE: 2, Window.DAY: 3}[window])
     call = admitted(world, "red", worker_id)
     with world.database.write() as connection:
         connection.execute(delete(attempts).where(attempts.c.call_id == call.call_id))
@@ -171,3 +174,112 @@ def test_usage_is_reported_in_order_and_filtered(world: World) -> None:
         UsageFilter(last_day="2026-11-20"), UsageFilter(first_day="2026-11-21", last_day="2026-11-21"),
     ]  # fmt: skip
     assert [len(list(reports.usage(world.database, wanted))) for wanted in filters] == [1, 1, 0, 0, 2]
+
+
+NAMING = [
+    (scope, window, model)
+    for scope in ("user", "each_user", "tenant", "access_token")
+    for window, model in ((Window.MINUTE, ""), (Window.AT_ONCE, ""), (Window.AT_ONCE, "tiny"), (Window.MONTH, "tiny"))
+]
+
+
+def name_counters(world: World, scope: str, window: Window, model: str, value: int | None, **more: datetime) -> None:
+    """Set a limit of red's, or of its tenant's, on requests."""
+    claims = world.users["red"]
+    scope_id = {"user": claims.user_id, "access_token": claims.jti}.get(scope, claims.tenant_id)
+    of = claims.tenant_id
+    world.set_limit(scope, scope_id, Metric.REQUESTS, window, value, tenant_id=of, model=model, **more)
+
+
+@pytest.mark.parametrize(("scope", "window", "model"), NAMING)
+def test_counters_that_a_limit_names_are_compared_with_calls(
+    world: World, scope: str, window: Window, model: str
+) -> None:
+    name_counters(world, scope, window, model, None)
+    answer(world, admitted(world, "red", world.worker()))
+    assert world.audit() == []
+    named = counters.update().where(counters.c.window == window.value, counters.c.model == model)
+    for column in ("requests_used", "tokens_held", "cost_used"):
+        execute(world, named.values({column: counters.c[column] + 1}))
+        (finding,) = world.audit()
+        assert (finding.invariant, finding.count) == ("I2", 1)
+        shown = finding.rows[0]
+        assert (shown["window"], shown["model"]) == (window, model)
+        assert shown[f"{column}_by_counter"] == shown[f"{column}_by_calls"] + 1
+        execute(world, named.values({column: counters.c[column] - 1}))
+    execute(world, delete(counters).where(counters.c.window == window.value, counters.c.model == model))
+    assert broken(world) == {"I2"}
+    name_counters(world, scope, window, model, None)
+    assert broken(world) == set()
+
+
+def test_counters_of_minutes_that_are_over_and_those_that_no_limit_names_any_more_may_say_anything(
+    world: World,
+) -> None:
+    name_counters(world, "user", Window.MINUTE, "", None)
+    name_counters(world, "tenant", Window.AT_ONCE, "", None)
+    execute(world, update(counters).where(counters.c.window.in_(["minute", "at_once"])).values(tokens_used=7))
+    assert {row["window"] for finding in world.audit() for row in finding.rows} == {"minute", "at_once"}
+    assert world.clock is not None
+    world.clock.move(60)
+    assert {row["window"] for finding in world.audit() for row in finding.rows if finding.invariant == "I2"} == {
+        "at_once"
+    }
+    execute(world, delete(limits))
+    assert "I2" not in broken(world)
+
+
+@pytest.mark.parametrize(("scope", "window", "model"), NAMING)
+def test_more_than_a_limit_on_a_named_counter_allows_is_found(
+    world: World, scope: str, window: Window, model: str
+) -> None:
+    used = {Window.AT_ONCE: 1, Window.MONTH: 2, Window.MINUTE: 4}[window]
+    name_counters(world, scope, window, model, used - 1, changed_at=NOON)
+    assert broken(world) == set(), "a limit that was set since the window opened proves nothing"
+    name_counters(world, scope, window, model, used - 1)
+    (finding,) = world.audit()
+    assert (finding.invariant, finding.count) == ("I1", 1)
+    row = finding.rows[0]
+    assert (row["window"], row["model"], row["limit"]) == (window, model, used - 1)
+    assert row["used"] + row["held"] == used
+    name_counters(world, scope, window, model, used)
+    assert broken(world) == set()
+
+
+def test_who_has_a_limit_of_its_own_need_not_keep_the_one_for_each_user(world: World) -> None:
+    name_counters(world, "each_user", Window.MINUTE, "", 0)
+    assert broken(world) == {"I1"}
+    name_counters(world, "user", Window.MINUTE, "", 10)
+    assert broken(world) == set()
+    name_counters(world, "user", Window.MINUTE, "", None)
+    assert broken(world) == set()
+
+
+def test_of_calls_in_flight_those_before_the_limit_prove_nothing_and_those_after_it_do(world: World) -> None:
+    assert world.clock is not None
+    world.clock.move(1)
+    name_counters(world, "user", Window.AT_ONCE, "", 0, changed_at=world.clock.now)
+    assert broken(world) == set()
+    execute(
+        world, update(calls).where(calls.c.state == "held").values(admitted_at=world.clock.now + timedelta(seconds=1))
+    )
+    execute(world, update(attempts).values(started_at=world.clock.now + timedelta(seconds=1)))
+    assert broken(world) == {"I1"}
+
+
+def test_in_named_counters_too_use_beyond_a_hold_and_late_truth_are_no_breach(world: World) -> None:
+    claims, worker_id = world.users["red"], world.worker()
+    name_counters(world, "user", Window.MINUTE, "", 5)
+    of = claims.tenant_id
+    world.set_limit("user", claims.user_id, Metric.TOKENS, Window.DAY, 200, tenant_id=of, model="tiny")
+    late = admitted(world, "red", worker_id)
+    leases.expire_strays(world.database, world.ledger, [late])
+    name_counters(world, "user", Window.MINUTE, "", 6)
+    answer(world, admitted(world, "red", worker_id), completion=300)
+    assert world.clock is not None
+    world.clock.move(1)
+    answer(world, late)
+    with world.database.read() as connection:
+        here = (counters.c.scope_id == claims.user_id, counters.c.model == "tiny")
+        assert connection.execute(select(counters.c.tokens_used).where(*here)).scalar_one() > 200
+    assert world.audit() == []
