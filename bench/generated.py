@@ -178,6 +178,7 @@ def _sqlite_converters(table: str, columns: tuple[str, ...]) -> list[Callable[[A
 def _write_postgresql(url: str, ledger: _Ledger) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET synchronous_commit = off")
+        connection.execute("SET session_replication_role = replica")  # no look for the call of each attempt
 
         def write(table: str, columns: tuple[str, ...], rows: Iterable[Row]) -> None:
             names = ", ".join(f'"{name}"' for name in columns)

@@ -5,7 +5,7 @@
 64 greenlets of each process admit and settle one call after the other, with limits on requests and tokens of tenant
 and user. The same once more with one item in each transaction, in turn, as the yardstick: what committing in groups
 gains. PostgreSQL has its default durability. The ledger is audited afterwards. Exits with 1 when a goal was missed, a
-pair failed or the audit found something.
+pair failed, PostgreSQL counted a deadlock or the audit found something.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+import psycopg
 
 from bench import commits, machine
 from bench.report import goal_line
@@ -63,7 +65,7 @@ def main() -> None:
                 found = measure(url, claims, count, seconds, modes[mode])
                 results.append({"round": number, "database": database, "mode": mode, **found})
                 say(results[-1])
-            sound = is_sound(url) and sound
+            sound = is_sound(url) and not deadlocks(url) and sound
     goals = check(results)
     for goal in goals:
         print(goal_line(goal))
@@ -156,6 +158,17 @@ def is_sound(url: str) -> bool:
         findings = world.audit()
     print(f"Audit: {findings or 'nothing found'}", flush=True)
     return not findings
+
+
+def deadlocks(url: str) -> int:
+    """How many deadlocks PostgreSQL has counted in this database; SQLite cannot have any."""
+    if url.startswith("sqlite"):
+        return 0
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").fetchone()
+    assert row is not None
+    print(f"Deadlocks: {row[0]}", flush=True)
+    return int(row[0])
 
 
 def check(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
