@@ -4,8 +4,8 @@ One file for each process, in one folder for each machine. A process holds the l
 lives; a file whose lock is free is a dead process's, and whoever locks it first takes over what is in it. So nothing
 is replayed by two processes at once, and it would do no harm: settlements are compare-and-set.
 
-A file holds no more than what its process owes, and that is bounded: without a database nothing is admitted, so it is
-the calls that were running when the outage began, and about 700 bytes for each.
+A file holds what its process owes, about 700 bytes an item, and that is bounded: without a database nothing is
+admitted, and who owes too much (`storage/writer.py`) admits nothing either.
 """
 
 from __future__ import annotations

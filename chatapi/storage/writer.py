@@ -31,6 +31,7 @@ PAUSE_S = 0.05
 REPAY_S = 2.0
 PATIENCE_S = 1.0  # after which a failed admission is not tried again: a client had better hear it soon
 OWING_S = 5.0  # after which a failed settlement is owed, tried three times or not: its reply had better go on
+MOST_OWED = 10_000  # items; with more nothing is admitted, since an admission in doubt may have to be owed as well
 LARGEST_BATCH = 256
 MOST_WAITING = 1000  # admissions; what gives back is always taken
 IDLE_S = 10.0  # after which the thread ends; the next submission starts another
@@ -122,6 +123,8 @@ class LedgerWriter:
             DatabaseUnavailable: an admission could not be written. Nothing is held, or what may be is being released.
             Overloaded: too many admissions are waiting already.
         """
+        if isinstance(item, Admission) and len(self._owed) >= MOST_OWED:
+            raise DatabaseUnavailable
         ticket = Ticket(item)
         self._enqueue([ticket])
         if isinstance(item, Admission):

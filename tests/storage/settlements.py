@@ -15,7 +15,7 @@ ADMITTED_AT = datetime(2026, 11, 20, 23, 59, 59, 999_999, tzinfo=UTC)
 DEADLINE_AT = datetime(2026, 11, 21, 0, 14, 59, 999_999, tzinfo=UTC)
 
 
-def held_call(call_id: str) -> HeldCall:
+def held_call(call_id: str, prompt_bound: int = 100) -> HeldCall:
     return HeldCall(
         call_id=call_id,
         claims=CLAIMS,
@@ -24,7 +24,7 @@ def held_call(call_id: str) -> HeldCall:
         model="tiny “quoted” もちろん\n",
         upstream="compatible",
         day="2026-11-20",
-        prompt_bound=100,
+        prompt_bound=prompt_bound,
         completion_granted=50,
         cost_bound=7,
         admitted_at=ADMITTED_AT,
@@ -32,9 +32,10 @@ def held_call(call_id: str) -> HeldCall:
     )
 
 
-def settlement(call_id: str, upstream_id: str | None = "chatcmpl-1") -> Settlement:
+def settlement(call_id: str, upstream_id: str | None = "chatcmpl-1", prompt_bound: int = 100) -> Settlement:
     charge = Charge(answered=True, usage=Usage(11, 3, 5, 2, UsageSource.UPSTREAM), cost=6)
-    return Settlement(held_call(call_id), CallState.SETTLED, charge, "completed", AttemptState.ANSWERED, upstream_id)
+    call = held_call(call_id, prompt_bound)
+    return Settlement(call, CallState.SETTLED, charge, "completed", AttemptState.ANSWERED, upstream_id)
 
 
 def abandonment(call_id: str) -> Abandonment:

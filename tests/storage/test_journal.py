@@ -11,7 +11,6 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from structlog.testing import capture_logs
 
 from chatapi.storage.journal import DAMAGED, SPARE_RECORDS, Journal
 from chatapi.storage.journal_records import encode
-from tests.storage.settlements import OURS, THEIRS, abandonment, call_id_of, held_call, settlement
+from tests.storage.settlements import OURS, THEIRS, abandonment, call_id_of, settlement
 from tests.support.processes import PROJECT_ROOT, clean_environment, end
 
 
@@ -254,7 +253,7 @@ def test_a_journal_that_is_never_quite_repaid_does_not_grow_for_ever(tmp_path: P
 
 
 def test_an_item_that_no_json_can_say_does_not_keep_the_others_from_being_kept(tmp_path: Path) -> None:
-    absurd = replace(settlement("call-1"), call=replace(held_call("call-1"), prompt_bound=2**70))
+    absurd = settlement("call-1", prompt_bound=2**70)
     journal = Journal(tmp_path, OURS)
     assert journal.append([settlement("call-0"), absurd, settlement("call-2")])
     journal.close()

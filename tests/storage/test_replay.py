@@ -13,7 +13,7 @@ from sqlalchemy import select
 from chatapi.domain.calls import AttemptState, CallState, Charge, Grant, HeldCall, Settlement
 from chatapi.domain.usage import Usage, UsageSource
 from chatapi.errors import DatabaseUnavailable
-from chatapi.storage import leases
+from chatapi.storage import leases, writer
 from chatapi.storage.journal import Journal
 from chatapi.storage.tables import calls
 from tests.concurrency.world import World, ask, world_of
@@ -130,6 +130,17 @@ def test_a_file_that_is_replayed_again_and_again_charges_nobody_twice(
         assert world.audit() == []
     assert state(world, call) == ("settled", 7)
     world.writer.close()
+
+
+def test_who_owes_too_much_admits_nothing_until_it_is_repaid(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "MOST_OWED", 2)
+    for call in [held(world), held(world)]:
+        with away(world):
+            settle(world, call)
+    with pytest.raises(DatabaseUnavailable):
+        held(world)
+    assert world.writer.repay() == 0
+    assert held(world)
 
 
 def test_what_is_still_owed_at_the_end_of_a_process_is_left_to_the_next(world: World, tmp_path: Path) -> None:
