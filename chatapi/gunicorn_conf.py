@@ -17,7 +17,8 @@ from chatapi.errors import ConfigurationError, DatabaseUnavailable
 from chatapi.gunicorn_worker import generations
 from chatapi.settings import load_settings
 
-DRAIN_LEAD_S = 3.0  # before the hard end, so that what is ended then is still settled
+DRAIN_LEAD_S = 3.0  # before the hard end, so that what is ended then is still settled;
+DRAIN_S_PER_CALL = 0.004  # and more where much has to be
 DRAIN_PATIENCE_S = 1.5
 END = signal.SIGTERM
 TRY_AGAIN_S = 2.0
@@ -116,11 +117,17 @@ def _drain_before_the_end(worker: Any, runtime: Any) -> None:
         time.sleep(0.1)
     if worker.is_replaced:
         _give_way(worker)
-    end_at = time.monotonic() + settings.graceful_timeout_s - DRAIN_LEAD_S
-    while time.monotonic() < end_at:  # or until gunicorn finds no connection any more, and ends this process
+    killed_at = time.monotonic() + settings.graceful_timeout_s
+    while time.monotonic() < killed_at - _lead_s(runtime):  # or until gunicorn finds none, and ends this process
         worker.hang_up_idle()
         time.sleep(0.1)
-    drain(runtime, DRAIN_PATIENCE_S)
+    drain(runtime, _lead_s(runtime) / 2)
+
+
+def _lead_s(runtime: Any) -> float:
+    """How long before the end of its time a worker ends what it still runs, in seconds."""
+    wished = DRAIN_LEAD_S + DRAIN_S_PER_CALL * len(runtime.running.all())
+    return max(DRAIN_LEAD_S, min(wished, settings.graceful_timeout_s / 2))
 
 
 def _give_way(worker: Any) -> None:
