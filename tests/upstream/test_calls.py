@@ -156,3 +156,17 @@ def test_the_default_model_answers_where_none_is_named() -> None:
     assert upstreams.resolve("gpt-4o")[1] == "gpt-4o"
     assert upstreams.resolve(None)[0].name == "openai"
     assert "key" not in repr(vars(upstreams.resolve(None)[0]))
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_a_stream_may_be_written_oddly_and_cut_anywhere(size: int) -> None:
+    finish = delta("lo", "stop") | {"usage": USAGE}
+    said = [json.dumps(value) for value in (delta("Hel"), finish)]
+    lines = ["\ufeff: ping", "", "event: message", f"data:{said[0][:1]}", f"data: {said[0][1:]}", "", "id: 7"]
+    data = "\r\n".join([*lines, f"data: {said[1]}"]).encode()  # no [DONE], and not even a blank line at the end
+    pieces = [chunk(data[start : start + size]) for start in range(0, len(data), size)]
+    with serving(streaming(*pieces, END)) as server, upstream_at(server.base_url) as upstream:
+        stream = upstream.open(BODY, call_id="call-7")
+        assert "".join(e.text for e in stream) == "Hello"
+        assert stream.stream.usage() == Usage(9, 0, 2, 0, UsageSource.UPSTREAM)
+        assert not stream.stream.done
