@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import structlog
 
 from chatapi.errors import ChatAPIError, DatabaseUnavailable
+from chatapi.logic.minutes import MinuteForgetter
 from chatapi.logic.retention import PartitionMaker
 from chatapi.logic.runtime import Runtime
 from chatapi.storage import leases, revocations
@@ -24,6 +25,7 @@ class Keeper:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._partitions = PartitionMaker(runtime)
+        self._minutes = MinuteForgetter(runtime)
         self._answering_since: float | None = None
         self._last_answer_at = 0.0
         self._stopping = threading.Event()
@@ -56,6 +58,7 @@ class Keeper:
             for chore in (stop_revoked, _repay, end_strays):
                 _attempt(lambda chore=chore: chore(runtime))  # type: ignore[misc]
             _attempt(self._partitions.tick)
+            _attempt(self._minutes.tick)
             expired = 0
             while self._may_sweep() and (batch := leases.sweep(runtime.database, runtime.ledger)):
                 expired += batch

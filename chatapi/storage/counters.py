@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Executable, FromClause, Text, cast, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Executable,
+    FromClause,
+    Text,
+    cast,
+    delete,
+    literal,
+    select,
+    text,
+    tuple_,
+    update,
+)
 
 from chatapi.domain.counters import Counter, CounterKey
 from chatapi.domain.limits import Amount, Metric, Scope
@@ -47,6 +60,21 @@ def read(connection: Connection, keys: Iterable[CounterKey]) -> Counters:
     return _found(_READ.run(connection, [_row(key, Counter()) for key in keys]))
 
 
+def following(connection: Connection, after: CounterKey | None, most: int) -> list[CounterKey]:
+    """Which counters there are, in the order of their keys, after this one or from the first one on."""
+    key = list(counters.primary_key)
+    found = select(*key).order_by(*key).limit(most)
+    if after is not None:
+        place = (literal(value, column.type) for value, column in zip(after, key, strict=True))
+        found = found.where(tuple_(*key) > tuple_(*place))
+    return [CounterKey(*row) for row in connection.execute(found)]
+
+
+def forget(connection: Connection, keys: Iterable[CounterKey]) -> None:
+    """Delete counters of windows that are over."""
+    _FORGET.run(connection, [_row(key, Counter()) for key in sorted(keys, key=_order)])
+
+
 def _found(rows: Iterable[Sequence[Any]]) -> Counters:
     return {
         CounterKey(*row[:6]): Counter(Amount(row[6], row[7], row[8]), Amount(row[9], row[10], row[11])) for row in rows
@@ -75,10 +103,15 @@ def _read(_kind: Kind, given: FromClause) -> list[Executable]:
     return [select(*_columns()).select_from(given).where(*here)]
 
 
+def _forget(_kind: Kind, given: FromClause) -> list[Executable]:
+    return [delete(counters).where(*(counters.c[name] == given.c[name] for name in KEY))]
+
+
 _TYPES = {**KEY, **dict.fromkeys(COLUMNS, BigInteger())}
 _ADD = Statement(_TYPES, _add, returns=True)
 _CHANGE = Statement(_TYPES, _change)
 _READ = Statement(_TYPES, _read, returns=True)
+_FORGET = Statement(_TYPES, _forget)
 
 
 def _order(key: CounterKey) -> tuple[int, CounterKey]:

@@ -24,6 +24,8 @@ from chatapi.storage.tables import calls, counters, tenants
 
 CLOCKS_APART = timedelta(hours=1)  # the most by which gateways' clocks, which make ids, differ from the database's
 AROUND = timedelta(hours=1)  # more than any transaction waits for locks: one that began before midnight has yesterday's
+MINUTES_KEPT_FOR = timedelta(days=1)
+LOOKED_AT = 1000  # counters at once: a few milliseconds
 PLACE = ("tenant_id", "scope", "scope_id", "window", "window_key", "model")
 
 
@@ -61,10 +63,26 @@ def figures_of(window: Window) -> dict[str, ColumnElement[int]]:
     }
 
 
-def forget_minutes(connection: Connection, before: datetime) -> int:
-    """Delete the counters of minutes that were over before this instant. Returns how many there were."""
-    over = counters.c.window_key < minute_key(before)
-    return connection.execute(delete(counters).where(counters.c.window == Window.MINUTE.value, over)).rowcount
+def forget_minutes(database: Database, after: CounterKey | None) -> tuple[int, CounterKey | None]:
+    """Look at the next of all counters, in their order, and delete those of minutes that were over a day ago.
+
+    Args:
+        after: the last one that was looked at; None begins with the first.
+
+    Returns:
+        How many were deleted, and the last that was looked at; None when there are no more.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    with database.read() as connection:
+        over = minute_key(database.now(connection) - MINUTES_KEPT_FOR)
+        found = rows.following(connection, after, LOOKED_AT)
+    forgotten = [key for key in found if key.window == Window.MINUTE and key.window_key < over]
+    if forgotten:
+        with database.write() as connection:
+            rows.forget(connection, forgotten)
+    return len(forgotten), found[-1] if len(found) == LOOKED_AT else None
 
 
 def _moment(connection: Connection, tenant_id: str, now: datetime) -> Moment:

@@ -87,16 +87,21 @@ def test_limits_are_set_and_shown(installation: Gateway) -> None:
     installation.cli("limits", "set", "7", "--each-user-of", "acme")
     installation.cli("limits", "set", "unlimited", "--user", "demo", "--metric", "tokens")
     installation.cli("limits", "set", "0", "--tenant", "acme", "--metric", "tokens", "--window", "month")
+    installation.cli("limits", "set", "2", "--tenant", "acme", "--window", "at-once", "--model", "tiny")
     assert json.loads(installation.cli("limits", "show", "--user", "demo", "--json")) == [
-        {"scope": "user", "metric": "requests", "window": "day", "value": 7, "source": "each_user"},
-        {"scope": "user", "metric": "tokens", "window": "day", "value": None, "source": "own"},
-        {"scope": "tenant", "metric": "tokens", "window": "month", "value": 0, "source": "own"},
+        {"scope": "user", "metric": "requests", "window": "day", "model": "", "value": 7, "source": "each_user"},
+        {"scope": "user", "metric": "tokens", "window": "day", "model": "", "value": None, "source": "own"},
+        {"scope": "tenant", "metric": "requests", "window": "at_once", "model": "tiny", "value": 2, "source": "own"},
+        {"scope": "tenant", "metric": "tokens", "window": "month", "model": "", "value": 0, "source": "own"},
     ]
     assert "unlimited  own" in installation.cli("limits", "show", "--user", "demo")
     installation.cli("limits", "set", "inherit", "--each-user-of", "acme")
     shown = json.loads(installation.cli("limits", "show", "--tenant", "acme", "--json"))
-    assert [limit["source"] for limit in shown] == ["default", "own"]
+    assert [limit["source"] for limit in shown] == ["default", "own", "own"]
     assert len(json.loads(installation.cli("limits", "show", "--json"))) == 1
+    assert " tiny " in installation.cli("limits", "show", "--tenant", "acme")
+    installation.cli("limits", "set", "inherit", "--tenant", "acme", "--window", "at-once", "--model", "tiny")
+    assert len(json.loads(installation.cli("limits", "show", "--tenant", "acme", "--json"))) == 2
     assert installation.run("limits", "set", "5").returncode == 1
     assert installation.run("limits", "set", "-5", "--user", "demo").returncode == 2
     assert installation.run("limits", "set", "some", "--user", "demo").returncode == 2

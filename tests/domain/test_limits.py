@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatapi.domain.limits import Denial, DenialKind, Fit, Limit, Metric, Need, Scope, Standing, decide, tightest
+from chatapi.domain.limits import (
+    Denial,
+    DenialKind,
+    Fit,
+    Limit,
+    Metric,
+    Need,
+    Price,
+    Scope,
+    Standing,
+    decide,
+    tightest,
+)
 from chatapi.domain.windows import Window
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -16,6 +27,11 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 def standing(metric: Metric, value: int, used: int = 0, held: int = 0, hours: int = 12) -> Standing:
     return Standing(Limit(Scope.USER, metric, Window.DAY, value), used, held, NOW + timedelta(hours=hours), NOW)
+
+
+def rate(window: Window, value: int, used: int = 0, held: int = 0, seconds: int = 40, model: str = "") -> Standing:
+    limit = Limit(Scope.TENANT, Metric.REQUESTS, window, value, model)
+    return Standing(limit, used, held, NOW + timedelta(seconds=seconds), NOW)
 
 
 def need(prompt: int = 100, wanted: int = 400, least: int = 16, choices: int = 1) -> Need:
@@ -85,9 +101,52 @@ def test_a_denial_explains_itself() -> None:
     )
 
 
-def test_a_metric_without_a_rule_is_not_let_through() -> None:
-    with pytest.raises(ValueError, match="cost"):
-        decide(need(), [standing(Metric.COST, 10)], NOW)
+def test_a_minute_that_is_used_up_comes_back_within_the_minute() -> None:
+    denial = denied(decide(need(), [rate(Window.MINUTE, 3, used=3, seconds=40)], NOW))
+    assert (denial.kind, denial.retry_after_s) == (DenialKind.USED_UP, 40)
+    assert denial.explain() == (
+        "The limit of 3 requests per minute for this tenant does not allow this call: 3 used, 0 held by calls in "
+        "flight, 1 needed. It resets at 2026-03-01T12:00:40Z."
+    )
+
+
+def test_calls_at_once_make_room_when_they_end_and_a_window_does_not() -> None:
+    denial = denied(decide(need(), [rate(Window.AT_ONCE, 2, held=2, seconds=0, model="tiny")], NOW))
+    assert (denial.kind, denial.retry_after_s) == (DenialKind.HELD, 1)
+    assert denial.explain() == (
+        "The limit of 2 requests of tiny at once for this tenant does not allow this call: 0 used, 2 held by calls in "
+        "flight, 1 needed. There is room again when one of them ends."
+    )
+
+
+def test_a_day_that_is_used_up_is_named_rather_than_a_minute_and_that_rather_than_calls_in_flight() -> None:
+    day, minute = standing(Metric.REQUESTS, 5, used=5), rate(Window.MINUTE, 3, used=3)
+    at_once = rate(Window.AT_ONCE, 1, held=1, seconds=0)
+    assert denied(decide(need(), [at_once, minute, day], NOW)).standing is day
+    assert denied(decide(need(), [at_once, minute], NOW)).standing is minute
+    assert denied(decide(need(), [at_once], NOW)).standing is at_once
+
+
+def priced(prompt: int, completion: int) -> Need:
+    return Need(100, 400, 16, price=Price(prompt, completion))
+
+
+def test_near_its_end_a_limit_on_cost_shortens_the_completion_to_what_is_affordable() -> None:
+    assert decide(priced(2, 10), [standing(Metric.COST, 4200)], NOW) == Fit(400, bounded=True)
+    assert decide(priced(2, 10), [standing(Metric.COST, 4200, used=1000, held=995)], NOW) == Fit(200, bounded=True)
+    assert decide(priced(2, 10), [standing(Metric.COST, 4200, used=3840)], NOW) == Fit(16, bounded=True)
+    denial = denied(decide(priced(2, 10), [standing(Metric.COST, 4200, used=3841)], NOW))
+    assert (denial.kind, denial.needed) == (DenialKind.USED_UP, 360)
+
+
+def test_a_completion_that_costs_nothing_is_not_shortened_for_cost() -> None:
+    assert decide(priced(2, 0), [standing(Metric.COST, 200)], NOW) == Fit(400, bounded=True)
+    assert denied(decide(priced(2, 0), [standing(Metric.COST, 199)], NOW)).kind is DenialKind.TOO_LARGE
+
+
+def test_what_is_held_is_as_much_as_it_may_cost() -> None:
+    assert priced(2, 10).hold(50) == (1, 150, 700)
+    assert need().hold(50) == (1, 150, 0)
 
 
 figures = st.integers(0, 2000)
@@ -118,3 +177,9 @@ def test_what_is_admitted_never_exceeds_any_limit(
 def test_the_tightest_limit_of_each_metric_is_shown() -> None:
     rows = [standing(Metric.REQUESTS, 10, used=2), standing(Metric.REQUESTS, 100, used=95), standing(Metric.TOKENS, 9)]
     assert tightest(rows) == {Metric.REQUESTS: rows[1], Metric.TOKENS: rows[2]}
+
+
+def test_what_may_be_in_flight_at_once_is_no_rate_and_not_shown_as_one() -> None:
+    day, at_once = standing(Metric.REQUESTS, 10), rate(Window.AT_ONCE, 1)
+    assert tightest([at_once, day]) == {Metric.REQUESTS: day}
+    assert tightest([at_once]) == {}
