@@ -200,6 +200,7 @@ class Connection:
         """Hang up. A client that is still sending is let finish for a moment: else it might never see the reply."""
         if self._watcher is not None:
             self._watcher.close()
+            self._watcher = None
         if self.unread:
             with suppress(OSError):
                 self._part()

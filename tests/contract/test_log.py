@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 from tests.support.faults import PROMPT_TOKENS
@@ -34,6 +35,11 @@ def test_every_request_is_one_line_of_json_without_its_prompt(gateway: Gateway, 
     total = PROMPT_TOKENS + answer.json()["usage"]["completion_tokens"]
     numbers = [value for value in line.values() if isinstance(value, int | float)]
     assert total in numbers or {PROMPT_TOKENS, total - PROMPT_TOKENS} <= set(numbers)
+    assert list(line)[-3:] == ["event", "level", "timestamp"]
+    assert (line["event"], line["level"]) == ("request", "info")
+    written_at = datetime.fromisoformat(line["timestamp"])
+    assert line["timestamp"].endswith("Z")
+    assert abs((datetime.now(UTC) - written_at).total_seconds()) < 60
     log = gateway.log()
     for secret in (marker, token, PASSWORD, JWT_SECRET, "sk-of-the-tests"):
         assert secret not in log
