@@ -1,0 +1,369 @@
+"""Counters that are kept only because a limit names them: made in the middle of a window, as exact as if they had been
+kept all along, whatever is in flight and however many processes call; and forgotten when nobody asks any more."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy import Connection, func, insert, select
+
+from chatapi.domain.calls import AttemptState, CallState, Charge, Decision, Grant, HeldCall, Settlement
+from chatapi.domain.counters import CounterKey
+from chatapi.domain.effective_limits import LimitScope, Unset
+from chatapi.domain.limits import Denial, DenialKind, Metric
+from chatapi.domain.principals import Claims
+from chatapi.domain.usage import Usage, UsageSource
+from chatapi.domain.windows import Window
+from chatapi.logic.keeping import Keeper
+from chatapi.logic.minutes import MinuteForgetter
+from chatapi.storage import seeding
+from chatapi.storage.ledger import new_id
+from chatapi.storage.limits import LimitChange, change_limits
+from chatapi.storage.seeding import forget_minutes, keep_named
+from chatapi.storage.tables import counters
+from tests.concurrency.model import utc
+from tests.concurrency.test_race import race
+from tests.concurrency.world import Clock, World, ask, world_of
+from tests.support.history import id_at
+from tests.support.postgres import DATABASES, FreshDatabase
+from tests.support.runtimes import HandClock, make_runtime
+
+NOON = utc("2026-03-21T12:00:00")
+AT_HALF_PAST = NOON + timedelta(seconds=30)
+EVERY_S = 0.05
+QUOTA = 600
+
+
+@pytest.fixture
+def world(database_url: str) -> Iterator[World]:
+    """Two users of one tenant, in the middle of a minute."""
+    with somewhere(database_url, AT_HALF_PAST) as world:
+        yield world
+
+
+@contextmanager
+def somewhere(url: str, now: datetime) -> Iterator[World]:
+    with world_of(url, clock=Clock(now)) as world:
+        world.add_tenant("acme")
+        for name in ("red", "blue"):
+            world.add_user(name, "acme")
+        yield world
+
+
+def submit(world: World, name: str, model: str = "tiny") -> Decision:
+    """A call asks to be admitted."""
+    assert world.clock is not None
+    admission = ask(world.users[name], world.worker(), call_id=id_at(world.clock.now), model=model)
+    return world.writer.submit(admission)
+
+
+def held(world: World, name: str, model: str = "tiny") -> HeldCall:
+    """A call that is admitted."""
+    decision = submit(world, name, model)
+    assert isinstance(decision, Grant)
+    return decision.call
+
+
+def denied(world: World, name: str, model: str = "tiny") -> Denial:
+    """A call that is not."""
+    decision = submit(world, name, model)
+    assert isinstance(decision, Denial)
+    return decision
+
+
+def end(world: World, call: HeldCall, *, answered: bool = True) -> None:
+    """A call ends: answered for 10 tokens, or never run."""
+    charge = Charge(answered=True, usage=Usage(5, 0, 5, 0, UsageSource.UPSTREAM))
+    settlement = Settlement(call, CallState.SETTLED, charge, "completed", AttemptState.ANSWERED)
+    if not answered:
+        settlement = Settlement(call, CallState.RELEASED, Charge(), "refused", AttemptState.REFUSED)
+    world.writer.submit(settlement)
+
+
+def change_of(claims: Claims, scope: str, window: Window, value: int | Unset, model: str = "") -> LimitChange:
+    scope_id = {"user": claims.user_id, "access_token": claims.jti}.get(scope, claims.tenant_id)
+    return LimitChange(claims.tenant_id, LimitScope(scope), scope_id, Metric.REQUESTS, window, value, model)
+
+
+def set_limit(world: World, scope: str, window: Window, value: int | Unset, model: str = "") -> None:
+    """Set a limit of red's, or of its tenant's, on requests, as `chatapi limits set` does."""
+    change = change_of(world.users["red"], scope, window, value, model)
+    with world.database.write() as connection:
+        change_limits(connection, [change], keep_named(connection, [change], world.database))
+
+
+def numbers(denial: Denial) -> tuple[int, int]:
+    """What is used and held of the limit in the way."""
+    return denial.standing.used, denial.standing.held
+
+
+# window, model, what is used and held of it by: two answered and one refused call of tiny, one answered call of large,
+# and one call of each in flight, all in this minute
+COUNTED = [
+    (Window.MINUTE, "", (4, 2)),
+    (Window.MINUTE, "tiny", (3, 1)),
+    (Window.AT_ONCE, "", (0, 2)),
+    (Window.AT_ONCE, "tiny", (0, 1)),
+    (Window.DAY, "tiny", (2, 1)),
+    (Window.MONTH, "large", (1, 1)),
+]
+
+
+@pytest.mark.parametrize("scope", ["access_token", "user", "each_user", "tenant"])
+@pytest.mark.parametrize(("window", "model", "expected"), COUNTED)
+def test_a_limit_set_in_the_middle_of_a_window_counts_what_was_there(
+    world: World, scope: str, window: Window, model: str, expected: tuple[int, int]
+) -> None:
+    for answered in (True, True, False):
+        end(world, held(world, "red"), answered=answered)
+    end(world, held(world, "red", "large"))
+    flying = [held(world, "red"), held(world, "red", "large")]
+    if scope != "tenant":
+        end(world, held(world, "blue"))
+    set_limit(world, scope, window, sum(expected), model)
+    denial = denied(world, "red", model or "tiny")
+    assert numbers(denial) == expected
+    assert (denial.standing.limit.window, denial.standing.limit.model) == (window, model)
+    assert world.audit() == []
+    for call in flying:
+        end(world, call)
+    counts = 0 if window is Window.AT_ONCE else 1
+    set_limit(world, scope, window, 0, model)
+    assert numbers(denied(world, "red", model or "tiny")) == (expected[0] + counts * expected[1], 0)
+    assert world.audit() == []
+
+
+def test_what_came_before_the_window_is_not_counted(world: World) -> None:
+    assert world.clock is not None
+    before = held(world, "red")
+    end(world, held(world, "red"))
+    world.clock.move(30)
+    set_limit(world, "user", Window.MINUTE, 1)
+    last = held(world, "red")
+    end(world, before)
+    assert numbers(denied(world, "red")) == (0, 1)
+    end(world, last)
+    assert numbers(denied(world, "red")) == (1, 0)
+    world.clock.move(60)
+    held(world, "red")
+    assert world.audit() == []
+
+
+def test_a_minute_counts_what_expired_once_also_when_its_truth_comes_late(world: World) -> None:
+    set_limit(world, "user", Window.MINUTE, 2)
+    call = held(world, "red")
+    with world.database.write() as connection:
+        assert world.ledger.expire(connection, [call]) == 1
+    held(world, "red")
+    assert numbers(denied(world, "red")) == (1, 1)
+    end(world, call)
+    assert numbers(denied(world, "red")) == (1, 1)
+    assert world.audit() == []
+
+
+def test_a_limit_that_was_withdrawn_and_set_again_counts_what_was_between(world: World) -> None:
+    set_limit(world, "user", Window.MINUTE, 2)
+    end(world, held(world, "red"))
+    set_limit(world, "user", Window.MINUTE, Unset.INHERIT)
+    flying = held(world, "red")
+    end(world, held(world, "red"))
+    set_limit(world, "user", Window.MINUTE, 3)
+    assert numbers(denied(world, "red")) == (2, 1)
+    end(world, flying)
+    assert numbers(denied(world, "red")) == (3, 0)
+    assert world.audit() == []
+
+
+def test_a_limit_lowered_while_calls_are_in_flight_holds_from_the_next_admission(world: World) -> None:
+    set_limit(world, "tenant", Window.AT_ONCE, 3)
+    flying = [held(world, name) for name in ("red", "blue", "red")]
+    assert numbers(denied(world, "blue")) == (0, 3)
+    set_limit(world, "tenant", Window.AT_ONCE, 1)
+    assert world.audit() == [], "what was admitted before is no breach"
+    for call in flying:
+        denial = denied(world, "blue")
+        assert denial.kind is DenialKind.HELD
+        end(world, call)
+    held(world, "blue")
+    assert numbers(denied(world, "red")) == (0, 1)
+    assert world.audit() == []
+
+
+def test_one_own_limit_overrides_the_one_for_each_user_and_another_leaves_it(world: World) -> None:
+    set_limit(world, "each_user", Window.AT_ONCE, 1)
+    set_limit(world, "user", Window.AT_ONCE, 2)  # red's
+    set_limit(world, "user", Window.MINUTE, 5)
+    for name, most in (("red", 2), ("blue", 1)):
+        for _ in range(most):
+            held(world, name)
+        assert numbers(denied(world, name)) == (0, most)
+    set_limit(world, "user", Window.AT_ONCE, Unset.UNLIMITED)
+    for _ in range(3):
+        held(world, "red")
+    assert denied(world, "red").standing.limit.window is Window.MINUTE
+    set_limit(world, "user", Window.MINUTE, Unset.UNLIMITED)
+    held(world, "red")
+    set_limit(world, "user", Window.AT_ONCE, Unset.INHERIT)
+    denial = denied(world, "red")
+    assert (denial.standing.limit.value, numbers(denial)) == (1, (0, 6))
+    assert world.audit() == []
+
+
+class Steps(Clock):
+    """A clock that goes on each time it is read, through these instants."""
+
+    def __init__(self, *instants: datetime) -> None:
+        super().__init__(instants[0])
+        self._instants = list(instants)
+
+    def __call__(self, connection: Connection) -> datetime:
+        self.now = self._instants.pop(0) if len(self._instants) > 1 else self._instants[0]
+        return self.now
+
+
+def test_a_minute_that_ends_while_locks_are_waited_for_is_not_the_one_that_is_counted(database_url: str) -> None:
+    with somewhere(database_url, NOON + timedelta(seconds=0.1)) as world:
+        held(world, "red")
+        late = Steps(NOON - timedelta(seconds=0.1), NOON + timedelta(seconds=0.2))
+        change = change_of(world.users["red"], "user", Window.MINUTE, 1)
+        with world_of(database_url, clock=late) as other, other.database.write() as connection:
+            set_at = keep_named(connection, [change], other.database)
+            change_limits(connection, [change], set_at)
+        assert set_at == NOON + timedelta(seconds=0.2)
+        assert numbers(denied(world, "red")) == (0, 1)
+        assert world.audit() == []
+
+
+def test_a_call_that_is_being_admitted_while_a_month_ends_is_counted_too(postgres_url: str) -> None:
+    midnight = utc("2026-04-01T00:00:00")
+    with somewhere(postgres_url, midnight - timedelta(seconds=1)) as world:
+        assert world.clock is not None
+        admission = ask(world.users["red"], world.worker(), call_id=id_at(world.clock.now))
+        with world.database.write() as connection:
+            (decision,) = world.ledger.write(connection, [admission])
+            assert isinstance(decision, Grant)
+            world.clock.move(2)
+            setting = threading.Thread(target=set_limit, args=(world, "tenant", Window.AT_ONCE, 1))
+            setting.start()
+            setting.join(0.3)
+            assert setting.is_alive(), "the limit was set beside a call that it cannot know"
+        setting.join()
+        assert numbers(denied(world, "blue")) == (0, 1)
+        end(world, decision.call)
+        held(world, "blue")
+        assert world.audit() == []
+
+
+@pytest.mark.usefixtures("far_from_midnight")
+@pytest.mark.parametrize("kind", DATABASES)
+def test_limits_set_while_processes_race_count_every_call(fresh_database: FreshDatabase, kind: str) -> None:
+    url = fresh_database(kind)
+    with world_of(url) as world, ThreadPoolExecutor(1) as pool:
+        tenant_id = world.add_tenant("acme")
+        people = [world.add_user(name, "acme") for name in ("red", "blue", "green")]
+        world.set_limit("tenant", tenant_id, Metric.REQUESTS, Window.DAY, QUOTA, tenant_id=tenant_id)
+        racing = pool.submit(race, url, [f"{who.tenant_id}/{who.user_id}/{who.jti}" for who in people])
+        settings = [
+            ("user", Window.MINUTE, Unset.UNLIMITED, ""), ("tenant", Window.AT_ONCE, 20, ""),
+            ("each_user", Window.MONTH, 10**6, "tiny"), ("tenant", Window.AT_ONCE, 5, ""),
+            ("access_token", Window.AT_ONCE, 3, "tiny"), ("user", Window.MINUTE, Unset.INHERIT, ""),
+            ("each_user", Window.MONTH, Unset.INHERIT, "tiny"),
+        ]  # fmt: skip
+        changed, audited = 0, list[str]()
+        while not racing.done():
+            set_limit(world, *settings[changed % len(settings)])
+            changed += 1
+            audited += [f"{finding.invariant} {finding.rule}" for finding in world.audit()]
+            time.sleep(EVERY_S)
+        happened = racing.result()
+        for setting in settings[:5]:
+            set_limit(world, *setting)
+        print(f"{kind}: {changed} changes while {dict(happened)}")
+        assert changed > 2 * len(settings)
+        assert audited == []
+        assert happened["granted"] == QUOTA
+        assert happened["falsely_denied"] == 0
+        with world.database.read() as connection:
+            sums = (func.sum(counters.c.requests_used), func.sum(counters.c.requests_held))
+            of_model = select(*sums).where(counters.c.window == "month", counters.c.model == "tiny")
+            assert connection.execute(of_model).one() == (QUOTA, 0)
+            at_once = select(*sums).where(counters.c.window == "at_once")
+            assert connection.execute(at_once).one() in [(0, 0), (None, None)]
+        assert world.audit() == []
+
+
+def minutes(world: World) -> list[str]:
+    """The minutes that there are counters of."""
+    with world.database.read() as connection:
+        keys = select(counters.c.window_key).where(counters.c.window == "minute").order_by(counters.c.window_key)
+        return list(connection.execute(keys).scalars())
+
+
+def pass_through(world: World) -> list[int]:
+    """Look at all counters, part by part; how many were forgotten in each."""
+    forgotten, after = list[int](), None
+    while not forgotten or after is not None:
+        some, after = forget_minutes(world.database, after)
+        forgotten.append(some)
+    return forgotten
+
+
+def test_minutes_that_were_over_a_day_ago_are_forgotten_part_by_part_and_nothing_else_is(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert world.clock is not None
+    for scope in ("each_user", "tenant"):
+        set_limit(world, scope, Window.MINUTE, 100)
+        set_limit(world, scope, Window.DAY, 100, "tiny")
+    last, late = AT_HALF_PAST + timedelta(days=2), held(world, "blue")
+    for ago in (timedelta(days=2), timedelta(days=1, minutes=1), timedelta(days=1), timedelta(hours=23), timedelta()):
+        world.clock.now = last - ago
+        end(world, held(world, "red"))
+    assert len(minutes(world)) == 11
+    with world.database.read() as connection:
+        others = select(func.count()).select_from(counters).where(counters.c.window != "minute")
+        before = connection.execute(others).scalar_one()
+        monkeypatch.setattr(seeding, "LOOKED_AT", 4)
+        forgotten = pass_through(world)
+        assert connection.execute(others).scalar_one() == before
+    assert sum(forgotten) == 5
+    assert len(forgotten) >= (before + 11) // 4
+    assert minutes(world) == [
+        key for key in ("2026-03-22T12:00Z", "2026-03-22T13:00Z", "2026-03-23T12:00Z") for _ in "12"
+    ]
+    assert sum(pass_through(world)) == 0
+    end(world, late)  # its minute is forgotten, and stays so
+    assert len(minutes(world)) == 6
+    assert world.audit() == []
+
+
+def test_workers_forget_them_in_their_rounds_and_not_more_than_once_an_hour(database_url: str) -> None:
+    clock = HandClock(NOON)
+    runtime = make_runtime(database_url, clock=clock)
+    try:
+        old = CounterKey(new_id(), "user", new_id(), "minute", "2026-03-20T11:59Z")
+
+        def leave_one() -> None:
+            with runtime.database.write() as connection:
+                connection.execute(insert(counters), old._asdict())
+
+        def there() -> int:
+            with runtime.database.read() as connection:
+                return connection.execute(select(func.count()).select_from(counters)).scalar_one()
+
+        leave_one()
+        Keeper(runtime).tick()
+        assert there() == 0
+        forgetter = MinuteForgetter(runtime)
+        leave_one()
+        assert (forgetter.tick(), there()) == (1, 0)
+        leave_one()
+        assert (forgetter.tick(), there()) == (0, 1)
+    finally:
+        runtime.database.close()
