@@ -32,6 +32,7 @@ class Connection:
     """A connected socket. Its reads wait as long as `patience` allows; whoever sends a request sets it first."""
 
     __slots__ = (
+        "_aborted",
         "_acked_before",
         "_expired",
         "_is_tls",
@@ -50,6 +51,7 @@ class Connection:
         self._expired = False
         self._used = False
         self._acked_before: int | None = None
+        self._aborted = False
         self.idle_since = 0.0
         self.patience = Patience(0.0, 0.0)
 
@@ -116,9 +118,10 @@ class Connection:
         """Whether the end that was just read was made before the request came.
 
         Then not one byte of it was acknowledged: the end itself would have acknowledged what had come before. Only a
-        connection that was used before is asked; where the kernel does not tell, the answer is no.
+        connection that was used before is asked; where the kernel does not tell, the answer is no. It is no as well
+        where the end was made here: then an acknowledgement may just not have come yet.
         """
-        return self._acked_before is not None and self._acked() == self._acked_before
+        return not self._aborted and self._acked_before is not None and self._acked() == self._acked_before
 
     def rest(self) -> None:
         """The answer is over; another request may use this connection."""
@@ -127,6 +130,7 @@ class Connection:
 
     def abort(self) -> None:
         """End a read that blocks in another greenlet. The connection is of no use afterwards."""
+        self._aborted = True
         # By the system's own call: gevent's would raise its own error in the reader, and TLS would lose its state.
         with contextlib.suppress(OSError, ValueError):
             plain = _real_socket(fileno=self._socket.fileno())

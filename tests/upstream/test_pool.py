@@ -122,6 +122,25 @@ def test_more_than_was_asked_for_is_no_answer_to_the_next_call() -> None:
         assert server.connections == 2
 
 
+def test_a_request_that_is_cut_off_before_it_was_acknowledged_may_have_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On loopback our own end is acknowledged at once, and the request with it; over a network nothing is yet."""
+    monkeypatch.setattr(Connection, "_acked", lambda _self: 0)
+    ticket = Ticket()
+
+    def script(connection: socket.socket, _request: Request) -> None:
+        if len(server.requests) == 1:
+            connection.sendall(response(200, b"{}"))
+            return
+        ticket.cancel()
+        raise OSError("nobody waits any more")
+
+    with serving(script) as server, pool_to(server) as pool:
+        send(pool)
+        with pytest.raises((httpx2.RemoteProtocolError, httpx2.ReadError)):
+            send(pool, ticket)
+        assert len(server.requests) == 2
+
+
 def test_a_cancelled_request_is_not_tried_on_another_connection(server: ScriptedServer) -> None:
     ticket = Ticket()
     with pool_to(server) as pool:
