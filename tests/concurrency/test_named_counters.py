@@ -1,5 +1,5 @@
 """Counters that are kept only because a limit names them: made in the middle of a window, as exact as if they had been
-kept all along, whatever is in flight and however many processes call; and forgotten when nobody asks any more."""
+kept all along, whatever is in flight and however many processes call."""
 
 from __future__ import annotations
 
@@ -7,35 +7,25 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, select
 
-from chatapi.domain.calls import AttemptState, CallState, Charge, Decision, Grant, HeldCall, Settlement
-from chatapi.domain.counters import CounterKey
-from chatapi.domain.effective_limits import LimitScope, Unset
-from chatapi.domain.limits import Denial, DenialKind, Metric
-from chatapi.domain.principals import Claims
-from chatapi.domain.usage import Usage, UsageSource
+from chatapi.domain.calls import Grant
+from chatapi.domain.effective_limits import Unset
+from chatapi.domain.limits import DenialKind, Metric
 from chatapi.domain.windows import Window
-from chatapi.logic.keeping import Keeper
-from chatapi.logic.minutes import MinuteForgetter
-from chatapi.storage import seeding
-from chatapi.storage.ledger import new_id
-from chatapi.storage.limits import LimitChange, change_limits
-from chatapi.storage.seeding import forget_minutes, keep_named
+from chatapi.storage.limits import change_limits
+from chatapi.storage.seeding import keep_named
 from chatapi.storage.tables import counters
+from tests.concurrency.acme import AT_HALF_PAST, NOON, change_of, denied, end, held, numbers, set_limit, somewhere
 from tests.concurrency.model import utc
 from tests.concurrency.test_race import race
 from tests.concurrency.world import Clock, World, ask, world_of
 from tests.support.history import id_at
 from tests.support.postgres import DATABASES, FreshDatabase
-from tests.support.runtimes import HandClock, make_runtime
 
-NOON = utc("2026-03-21T12:00:00")
-AT_HALF_PAST = NOON + timedelta(seconds=30)
 EVERY_S = 0.05
 QUOTA = 600
 
@@ -45,62 +35,6 @@ def world(database_url: str) -> Iterator[World]:
     """Two users of one tenant, in the middle of a minute."""
     with somewhere(database_url, AT_HALF_PAST) as world:
         yield world
-
-
-@contextmanager
-def somewhere(url: str, now: datetime) -> Iterator[World]:
-    with world_of(url, clock=Clock(now)) as world:
-        world.add_tenant("acme")
-        for name in ("red", "blue"):
-            world.add_user(name, "acme")
-        yield world
-
-
-def submit(world: World, name: str, model: str = "tiny") -> Decision:
-    """A call asks to be admitted."""
-    assert world.clock is not None
-    admission = ask(world.users[name], world.worker(), call_id=id_at(world.clock.now), model=model)
-    return world.writer.submit(admission)
-
-
-def held(world: World, name: str, model: str = "tiny") -> HeldCall:
-    """A call that is admitted."""
-    decision = submit(world, name, model)
-    assert isinstance(decision, Grant)
-    return decision.call
-
-
-def denied(world: World, name: str, model: str = "tiny") -> Denial:
-    """A call that is not."""
-    decision = submit(world, name, model)
-    assert isinstance(decision, Denial)
-    return decision
-
-
-def end(world: World, call: HeldCall, *, answered: bool = True) -> None:
-    """A call ends: answered for 10 tokens, or never run."""
-    charge = Charge(answered=True, usage=Usage(5, 0, 5, 0, UsageSource.UPSTREAM))
-    settlement = Settlement(call, CallState.SETTLED, charge, "completed", AttemptState.ANSWERED)
-    if not answered:
-        settlement = Settlement(call, CallState.RELEASED, Charge(), "refused", AttemptState.REFUSED)
-    world.writer.submit(settlement)
-
-
-def change_of(claims: Claims, scope: str, window: Window, value: int | Unset, model: str = "") -> LimitChange:
-    scope_id = {"user": claims.user_id, "access_token": claims.jti}.get(scope, claims.tenant_id)
-    return LimitChange(claims.tenant_id, LimitScope(scope), scope_id, Metric.REQUESTS, window, value, model)
-
-
-def set_limit(world: World, scope: str, window: Window, value: int | Unset, model: str = "") -> None:
-    """Set a limit of red's, or of its tenant's, on requests, as `chatapi limits set` does."""
-    change = change_of(world.users["red"], scope, window, value, model)
-    with world.database.write() as connection:
-        change_limits(connection, [change], keep_named(connection, [change], world.database))
-
-
-def numbers(denial: Denial) -> tuple[int, int]:
-    """What is used and held of the limit in the way."""
-    return denial.standing.used, denial.standing.held
 
 
 # window, model, what is used and held of it by: two answered and one refused call of tiny, one answered call of large,
@@ -269,7 +203,7 @@ def test_limits_set_while_processes_race_count_every_call(fresh_database: FreshD
         people = [world.add_user(name, "acme") for name in ("red", "blue", "green")]
         world.set_limit("tenant", tenant_id, Metric.REQUESTS, Window.DAY, QUOTA, tenant_id=tenant_id)
         racing = pool.submit(race, url, [f"{who.tenant_id}/{who.user_id}/{who.jti}" for who in people])
-        settings = [
+        settings: list[tuple[str, Window, int | Unset, str]] = [
             ("user", Window.MINUTE, Unset.UNLIMITED, ""), ("tenant", Window.AT_ONCE, 20, ""),
             ("each_user", Window.MONTH, 10**6, "tiny"), ("tenant", Window.AT_ONCE, 5, ""),
             ("access_token", Window.AT_ONCE, 3, "tiny"), ("user", Window.MINUTE, Unset.INHERIT, ""),
@@ -296,74 +230,3 @@ def test_limits_set_while_processes_race_count_every_call(fresh_database: FreshD
             at_once = select(*sums).where(counters.c.window == "at_once")
             assert connection.execute(at_once).one() in [(0, 0), (None, None)]
         assert world.audit() == []
-
-
-def minutes(world: World) -> list[str]:
-    """The minutes that there are counters of."""
-    with world.database.read() as connection:
-        keys = select(counters.c.window_key).where(counters.c.window == "minute").order_by(counters.c.window_key)
-        return list(connection.execute(keys).scalars())
-
-
-def pass_through(world: World) -> list[int]:
-    """Look at all counters, part by part; how many were forgotten in each."""
-    forgotten, after = list[int](), None
-    while not forgotten or after is not None:
-        some, after = forget_minutes(world.database, after)
-        forgotten.append(some)
-    return forgotten
-
-
-def test_minutes_that_were_over_a_day_ago_are_forgotten_part_by_part_and_nothing_else_is(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert world.clock is not None
-    for scope in ("each_user", "tenant"):
-        set_limit(world, scope, Window.MINUTE, 100)
-        set_limit(world, scope, Window.DAY, 100, "tiny")
-    last, late = AT_HALF_PAST + timedelta(days=2), held(world, "blue")
-    for ago in (timedelta(days=2), timedelta(days=1, minutes=1), timedelta(days=1), timedelta(hours=23), timedelta()):
-        world.clock.now = last - ago
-        end(world, held(world, "red"))
-    assert len(minutes(world)) == 11
-    with world.database.read() as connection:
-        others = select(func.count()).select_from(counters).where(counters.c.window != "minute")
-        before = connection.execute(others).scalar_one()
-        monkeypatch.setattr(seeding, "LOOKED_AT", 4)
-        forgotten = pass_through(world)
-        assert connection.execute(others).scalar_one() == before
-    assert sum(forgotten) == 5
-    assert len(forgotten) >= (before + 11) // 4
-    assert minutes(world) == [
-        key for key in ("2026-03-22T12:00Z", "2026-03-22T13:00Z", "2026-03-23T12:00Z") for _ in "12"
-    ]
-    assert sum(pass_through(world)) == 0
-    end(world, late)  # its minute is forgotten, and stays so
-    assert len(minutes(world)) == 6
-    assert world.audit() == []
-
-
-def test_workers_forget_them_in_their_rounds_and_not_more_than_once_an_hour(database_url: str) -> None:
-    clock = HandClock(NOON)
-    runtime = make_runtime(database_url, clock=clock)
-    try:
-        old = CounterKey(new_id(), "user", new_id(), "minute", "2026-03-20T11:59Z")
-
-        def leave_one() -> None:
-            with runtime.database.write() as connection:
-                connection.execute(insert(counters), old._asdict())
-
-        def there() -> int:
-            with runtime.database.read() as connection:
-                return connection.execute(select(func.count()).select_from(counters)).scalar_one()
-
-        leave_one()
-        Keeper(runtime).tick()
-        assert there() == 0
-        forgetter = MinuteForgetter(runtime)
-        leave_one()
-        assert (forgetter.tick(), there()) == (1, 0)
-        leave_one()
-        assert (forgetter.tick(), there()) == (0, 1)
-    finally:
-        runtime.database.close()
