@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from chatapi.domain.limits import Amount, Denial, Need, Standing
 from chatapi.domain.principals import Claims
@@ -30,8 +31,7 @@ class AttemptState(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(NamedTuple):
     """A call that asks to be admitted. Its id is made before the transaction, so that a retry is the same call."""
 
     call_id: str
@@ -44,8 +44,7 @@ class Admission:
     deadline_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class HeldCall:
+class HeldCall(NamedTuple):
     """A call as the admission wrote it: all that a settlement needs to write a lost row again."""
 
     call_id: str
@@ -85,8 +84,7 @@ class HeldCall:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(NamedTuple):
     """The call is admitted and held. `bounded` says that `call.completion_granted` must be sent upstream as its cap."""
 
     call: HeldCall
@@ -109,12 +107,11 @@ class Refusal(StrEnum):
 Decision = Grant | Denial | Refusal
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(NamedTuple):
     """What a call costs its counters: whether it was answered (one request), its usage, its cost in nano-dollars."""
 
     answered: bool = False
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage = Usage()
     cost: int = 0
 
     @property
@@ -128,8 +125,7 @@ class Charge:
         return cls(answered, Usage(call.prompt_bound, 0, call.completion_granted, 0, UsageSource.HOLD), call.cost_bound)
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """The truth about a call. It carries the whole call, so that one that finds no row can write it.
 
     Args:

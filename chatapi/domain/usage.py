@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 MOST_TOKENS = 10**12  # of one call that are believed; no database takes integers of any size
 
@@ -17,8 +17,7 @@ class UsageSource(StrEnum):
     NONE = "none"  # the call never ran
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """Tokens of one call. `cached_tokens` are part of `prompt_tokens`, `reasoning_tokens` of `completion_tokens`."""
 
     prompt_tokens: int = 0

@@ -6,7 +6,7 @@ when only calls in flight are in the way, the call waits its turn.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from chatapi.domain.bounds import need_of
 from chatapi.domain.calls import Admission, Decision, Grant, Refusal
@@ -105,7 +105,7 @@ def _granted(runtime: Runtime, ask: Ask, admission: Admission) -> Grant:
 def _counted(runtime: Runtime, ask: Ask, admission: Admission) -> Admission:
     """The same call with its prompt counted by the model's own vocabulary, where that is less than its bytes."""
     prompt = min(tokens.count_prompt(admission.model, ask.request.body), admission.need.prompt_bound)
-    return replace(admission, need=need_of(ask.request, runtime.settings.default_completion_tokens, prompt))
+    return admission._replace(need=need_of(ask.request, runtime.settings.default_completion_tokens, prompt))
 
 
 def _submit(runtime: Runtime, admission: Admission) -> Decision:

@@ -92,7 +92,7 @@ def find(connection: Connection, tenant_id: str, call_id: str) -> HeldCall:
 
 def held_call(row: RowMapping) -> HeldCall:
     """Read a row of `calls` as the admission wrote it."""
-    fields: Row = {name: row[name] for name in HeldCall.__dataclass_fields__ if name in row}
+    fields: Row = {name: row[name] for name in HeldCall._fields if name in row}
     claims = Claims(str(row["tenant_id"]), str(row["user_id"]), str(row["jti"]))
     return HeldCall(call_id=str(row["id"]), claims=claims, **fields)
 

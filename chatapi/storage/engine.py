@@ -10,12 +10,14 @@ all.
 from __future__ import annotations
 
 import random
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+import psycopg
 from sqlalchemy import Connection, create_engine, event, func, select
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -70,6 +72,8 @@ class Database:
         with _translated(), self.engine.connect() as connection:
             if self.is_sqlite:
                 connection.exec_driver_sql("BEGIN")
+            else:
+                connection.begin()
             yield connection
             connection.rollback()
 
@@ -103,6 +107,8 @@ class Database:
         with _translated(), self._writing.entered(wait_s, urgent=urgent), self.engine.connect() as connection:
             if self.is_sqlite:
                 _begin_immediate(connection, wait_s)
+            else:
+                connection.begin()
             yield connection
             connection.commit()
 
@@ -168,5 +174,9 @@ def _translated() -> Iterator[None]:
         raise DatabaseUnavailable from error
     except DBAPIError as error:
         if isinstance(error, OperationalError) or error.connection_invalidated or postgresql.says_not_now(error.orig):
+            raise DatabaseUnavailable from error
+        raise
+    except (sqlite3.OperationalError, psycopg.Error) as error:  # of the ledger's statements, which are the driver's own
+        if isinstance(error, sqlite3.OperationalError) or postgresql.says_not_now(error):
             raise DatabaseUnavailable from error
         raise

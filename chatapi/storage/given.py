@@ -8,9 +8,11 @@ round trips, reading JSON would cost more than it saves: unless it returns rows,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import itemgetter
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,15 +31,19 @@ from sqlalchemy import (
     select,
     type_coerce,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql as postgresql_dialects
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.types import TypeEngine
 
+from chatapi.storage import postgresql
 from chatapi.storage.tables import Row
 
 Types = Mapping[str, TypeEngine[Any]]
 Build = Callable[["Kind", FromClause], Sequence[Executable]]
+Text = tuple[str, Callable[[Row], Any]]  # a statement as the driver takes it, and what it takes of a row
 ROWS = "given_rows"
+ONE_BY_ONE: Any = sqlite.dialect()
 
 
 class Kind:
@@ -45,8 +51,8 @@ class Kind:
 
     def __init__(self, *, is_sqlite: bool) -> None:
         self.is_sqlite = is_sqlite
-        self.dialect: Any = sqlite.dialect(paramstyle="named") if is_sqlite else postgresql.psycopg.dialect()  # type: ignore[no-untyped-call]
-        self.insert: Any = sqlite.insert if is_sqlite else postgresql.insert
+        self.dialect: Any = sqlite.dialect(paramstyle="named") if is_sqlite else postgresql_dialects.psycopg.dialect()  # type: ignore[no-untyped-call]
+        self.insert: Any = sqlite.insert if is_sqlite else postgresql_dialects.insert
 
     def given(self, types: Types, *, one_by_one: bool) -> FromClause:
         """The table `given`: rows of a JSON text; or the parameters of one row, which need no table."""
@@ -96,7 +102,7 @@ class Statement:
         self._types = types
         self._build = build
         self._returns = returns
-        self._texts: dict[bool, list[str]] = {}
+        self._texts: dict[bool, list[Text]] = {}
 
     def run(self, connection: Connection, rows: Sequence[Row]) -> Sequence[Any]:
         """Run it. Returns the rows it gives back, values as the driver has them, or nothing."""
@@ -105,20 +111,39 @@ class Statement:
         is_sqlite = connection.dialect.name == "sqlite"
         texts = self._texts.get(is_sqlite) or self._compile(KINDS[is_sqlite])
         if is_sqlite and not self._returns:
-            for text in texts:
-                connection.exec_driver_sql(text, list(rows))
+            for text, values_of in texts:
+                with cursor_of(connection) as cursor:
+                    cursor.executemany(text, [values_of(row) for row in rows])
             return ()
-        result = connection.exec_driver_sql(texts[0], {ROWS: orjson.dumps(rows).decode()})
-        return result.fetchall() if self._returns else ()
+        with cursor_of(connection) as cursor:
+            cursor.execute(texts[0][0], {ROWS: orjson.dumps(rows).decode()})
+            return cursor.fetchall() if self._returns else ()
 
-    def _compile(self, kind: Kind) -> list[str]:
-        given = kind.given(self._types, one_by_one=kind.is_sqlite and not self._returns)
-        statements: list[Any] = list(self._build(kind, given))
+    def _compile(self, kind: Kind) -> list[Text]:
+        one_by_one = kind.is_sqlite and not self._returns
+        statements: list[Any] = list(self._build(kind, kind.given(self._types, one_by_one=one_by_one)))
         if not kind.is_sqlite:
             *before, last = statements
             statements = [last.add_cte(*(part.cte(f"part_{number}") for number, part in enumerate(before)))]
-        texts = self._texts[kind.is_sqlite] = [str(statement.compile(dialect=kind.dialect)) for statement in statements]
+        dialect = ONE_BY_ONE if one_by_one else kind.dialect
+        compiled = [statement.compile(dialect=dialect) for statement in statements]
+        texts: list[Text] = [(str(each), itemgetter(*each.positiontup) if one_by_one else dict) for each in compiled]
+        self._texts[kind.is_sqlite] = texts
         return texts
+
+
+@contextmanager
+def cursor_of(connection: Connection) -> Iterator[Any]:
+    """The driver's own cursor: describing results and looking up their types takes SQLAlchemy longer than they take."""
+    cursor = connection.connection.cursor()
+    try:
+        yield cursor
+    except Exception as error:
+        if postgresql.says_not_now(error):
+            connection.invalidate(error)
+        raise
+    finally:
+        cursor.close()
 
 
 def stamp(connection: Connection, instant: datetime) -> str:

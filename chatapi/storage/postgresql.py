@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import psycopg
+from gevent import Timeout, get_hub
+from gevent.monkey import is_module_patched
 from psycopg.abc import PQGen
 
 from chatapi.settings import Settings
@@ -38,6 +40,8 @@ class Connection(psycopg.Connection[Any]):
         Raises:
             psycopg.OperationalError: there was none in time; the connection is closed.
         """
+        if timeout is None and is_module_patched("select"):
+            return self._wait_in_hub(gen)
         try:
             return super().wait(gen, interval, self.silence_s if timeout is None else timeout)
         except psycopg.errors._WaitTimeout as error:
@@ -45,6 +49,34 @@ class Connection(psycopg.Connection[Any]):
                 raise
             self.close()
             raise psycopg.OperationalError("the server is silent") from error
+
+    def _wait_in_hub(self, gen: PQGen[T]) -> T:
+        """The same under gevent, on the hub itself: psycopg's own way there makes a poll object for every answer."""
+        hub, limit = get_hub(), Timeout.start_new(self.silence_s)
+        try:
+            awaited = next(gen)
+            while True:
+                watcher = hub.loop.io(self.pgconn.socket, int(awaited))
+                try:
+                    hub.wait(watcher)
+                finally:
+                    watcher.close()
+                awaited = gen.send(awaited)  # ready for what was awaited
+        except StopIteration as end:
+            value: T = end.value
+            return value
+        except Timeout as silence:
+            self.close()
+            if silence is not limit:
+                raise
+            raise psycopg.OperationalError("the server is silent") from silence
+        except Exception:
+            raise
+        except BaseException:  # this greenlet is ended: nobody will read the answer
+            self.close()
+            raise
+        finally:
+            limit.close()
 
 
 @contextmanager

@@ -244,7 +244,6 @@ calls = Table(
         postgresql_where=text("state = 'held'"),
         sqlite_where=text("state = 'held'"),
     ),
-    Index("ix_calls_user_day", "tenant_id", "user_id", "day"),
     sqlite_with_rowid=False,
     postgresql_partition_by="RANGE (id)",  # by months (storage/partitions.py)
 )

@@ -189,21 +189,26 @@ class LedgerWriter:
         return True
 
     def _enqueue(self, tickets: Sequence[Ticket]) -> None:
+        for ticket in tickets:
+            if not isinstance(ticket.item, Admission):
+                self._urgent.append(ticket)
+            elif len(self._waiting) < MOST_WAITING:
+                self._waiting.append(ticket)
+            else:
+                raise Overloaded("Too many calls at once. Please try again.")
+        if not self._awake:  # looked at after the item is there, as the thread looks at the items after it says this
+            self._wake()
+
+    def _wake(self) -> None:
         with self._moving:
-            for ticket in tickets:
-                if not isinstance(ticket.item, Admission):
-                    self._urgent.append(ticket)
-                elif len(self._waiting) < MOST_WAITING:
-                    self._waiting.append(ticket)
-                else:
-                    raise Overloaded("Too many calls at once. Please try again.")
-            if not self._awake:
-                self._awake = True
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
-                    self._thread.start()
-                else:
-                    self._bell.release()
+            if self._awake:
+                return
+            self._awake = True
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
+                self._thread.start()
+            else:
+                self._bell.release()
 
     def _run(self) -> None:
         while True:
@@ -215,12 +220,14 @@ class LedgerWriter:
 
     def _take(self) -> list[Ticket]:
         """All that waits, what gives back first; or nothing, and then the bell is rung for the next."""
-        with self._moving:
-            batch = [self._urgent.popleft() for _ in range(min(len(self._urgent), LARGEST_BATCH))]
-            free = LARGEST_BATCH - len(batch)
-            batch += [self._waiting.popleft() for _ in range(min(len(self._waiting), free))]
-            self._awake = bool(batch)
-            return batch
+        batch = [self._urgent.popleft() for _ in range(min(len(self._urgent), LARGEST_BATCH))]
+        free = LARGEST_BATCH - len(batch)
+        batch += [self._waiting.popleft() for _ in range(min(len(self._waiting), free))]
+        if not batch:
+            self._awake = False
+            if self._urgent or self._waiting:
+                self._wake()
+        return batch
 
     def _retire(self) -> bool:
         """End the thread, unless it was woken this very moment."""

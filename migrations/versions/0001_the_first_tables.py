@@ -62,7 +62,6 @@ def upgrade() -> None:
             postgresql_where=sa.text("state = 'held'"),
             sqlite_where=sa.text("state = 'held'"),
         )
-        batch_op.create_index("ix_calls_user_day", ["tenant_id", "user_id", "day"], unique=False)
 
     op.create_table(
         "counters",
@@ -258,7 +257,6 @@ def downgrade() -> None:
     op.drop_table("installation")
     op.drop_table("counters")
     with op.batch_alter_table("calls", schema=None) as batch_op:
-        batch_op.drop_index("ix_calls_user_day")
         batch_op.drop_index(
             "ix_calls_held", postgresql_where=sa.text("state = 'held'"), sqlite_where=sa.text("state = 'held'")
         )

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from hypothesis.stateful import RuleBasedStateMachine
 from sqlalchemy import Connection, delete, select, update
@@ -21,7 +21,7 @@ from chatapi.storage import tables
 from chatapi.storage.engine import LOCK_WAIT_S, Database
 from chatapi.storage.writer import Ticket
 from tests.concurrency.batch import Batch, Pending, figures_of, said
-from tests.concurrency.model import SCOPES, Call, Model
+from tests.concurrency.model import SCOPES, Call, CounterPlace, Figures, Model
 from tests.concurrency.world import DEADLINE_S, LEASE_S, Clock, World
 
 TRIES = 3
@@ -200,14 +200,16 @@ def empty(world: World) -> None:
             connection.execute(update(tables.tenants).where(tables.tenants.c.name == name).values(values))
 
 
-def read_counters(connection: Connection) -> dict[tuple[str, ...], tuple[int, ...]]:
+def read_counters(connection: Connection) -> dict[CounterPlace, Figures]:
     """As `Model.counters` has it, and those that only limits name."""
     key = [tables.counters.c[name] for name in ("tenant_id", "scope", "scope_id", "window", "window_key", "model")]
     names = ("requests_used", "requests_held", "tokens_used", "tokens_held", "cost_used", "cost_held")
     rows = connection.execute(select(*key, *(tables.counters.c[name] for name in names)))
     found = {tuple(row[:6]): tuple(row[6:]) for row in rows}
     assert all(figures[4:] == (0, 0) for figures in found.values())
-    return {place: figures[:4] for place, figures in found.items() if any(figures)}
+    return {
+        cast("CounterPlace", place): cast("Figures", figures[:4]) for place, figures in found.items() if any(figures)
+    }
 
 
 def read_rollups(connection: Connection) -> dict[tuple[str, ...], tuple[int, ...]]:

@@ -16,6 +16,7 @@ from chatapi.domain.principals import Claims
 from chatapi.domain.windows import Window
 
 CounterPlace = tuple[str, str, str, str, str, str]  # tenant, scope, scope's id, window, the window's key, model
+Figures = tuple[int, int, int, int]  # requests used and held, tokens used and held
 RollupPlace = tuple[str, str, str, str]  # tenant, user, model, day
 LimitPlace = tuple[str, str, Metric, Window, str]  # scope, its id, metric, window, model
 SCOPES = ("access_token", "user", "tenant")

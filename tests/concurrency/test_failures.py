@@ -61,7 +61,7 @@ def test_a_settlement_that_cannot_be_written_at_all_is_a_stray_and_charged_at_it
     runtime = make_runtime(world.database.engine.url.render_as_string(hide_password=False))
     running = RunningCalls(world.worker())
     call = start(world, running)
-    absurd = replace(USAGE, prompt_tokens=2**70)
+    absurd = USAGE._replace(prompt_tokens=2**70)
     with pytest.raises(Exception, match=r"(?i)int|range|large"):
         call.settle(Charge(answered=True, usage=absurd), "completed")
     assert not running.knows(call.held.call_id)
@@ -83,7 +83,7 @@ def test_an_owed_item_that_is_wrong_in_itself_does_not_keep_the_others_from_bein
 
     with monkeypatch.context() as patch:
         patch.setattr(world.database, "write", away)
-        bad.settle(Charge(answered=True, usage=replace(USAGE, prompt_tokens=2**70)), "completed")
+        bad.settle(Charge(answered=True, usage=USAGE._replace(prompt_tokens=2**70)), "completed")
         good.settle(Charge(answered=True, usage=USAGE), "completed")
     assert world.writer.owes(bad.held.call_id)
     assert world.writer.owes(good.held.call_id)

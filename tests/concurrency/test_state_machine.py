@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from sqlalchemy import Connection, event
 
-from chatapi.storage import seeding, writer
+from chatapi.storage import given, seeding, writer
 from chatapi.storage.ledger import Ledger
 from chatapi.storage.writer import LedgerWriter
 from tests.concurrency.game import DEFAULTS, FlakyDatabase
@@ -83,7 +83,8 @@ def overlook_what_is_held(statement: str, _parameters: Any, _memory: dict[str, A
 def keep_the_hold_of_what_expires(statement: str, parameters: Any, memory: dict[str, Any]) -> str:
     """A call that expires is charged, but its hold stays in the counters."""
     if "UPDATE calls SET" in statement:
-        memory["expiring"] = "expired" in re.findall(r"""["']state["']: ?["'](\w+)["']""", str(parameters))
+        words = str(parameters)
+        memory["expiring"] = "('expired'" in words or '"state":"expired"' in words
         return statement
     if not statement.startswith("INSERT INTO counters") or not memory.pop("expiring", False):
         return statement
@@ -107,19 +108,46 @@ def seed_with_nothing(statement: str, _parameters: Any, _memory: dict[str, Any])
     return statement.replace(" GROUP BY ", " AND 1 = 0 GROUP BY ") if "INSERT INTO counters" in statement else statement
 
 
+class Rewriting:
+    """The driver's cursor, with statements changed on their way."""
+
+    def __init__(self, cursor: Any, rewrite: Callable[[str, Any], str]) -> None:
+        self._cursor, self._rewrite = cursor, rewrite
+
+    def execute(self, statement: str, parameters: Any) -> None:
+        """Run a statement."""
+        self._cursor.execute(self._rewrite(statement, parameters), parameters)
+
+    def executemany(self, statement: str, parameters: Any) -> None:
+        """Run a statement for each of these."""
+        self._cursor.executemany(self._rewrite(statement, parameters), parameters)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cursor, name)
+
+
 @contextmanager
-def rewritten(database: FlakyDatabase, rewrite: Rewrite) -> Iterator[list[str]]:
+def rewritten(database: FlakyDatabase, rewrite: Rewrite, patch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Change statements on their way to the driver; the list gets those that were changed."""
     changed: list[str] = []
+    memory: dict[str, Any] = {}
 
-    def before(
-        connection: Connection, _cursor: object, statement: str, parameters: Any, _context: object, _many: bool
-    ) -> tuple[str, Any]:
-        mutant = rewrite(statement, parameters, connection.info)
+    def change(statement: str, parameters: Any) -> str:
+        mutant = rewrite(statement, parameters, memory)
         if mutant != statement:
             changed.append(mutant)
-        return mutant, parameters
+        return mutant
 
+    def before(_connection: object, _cursor: object, text: str, parameters: Any, *_rest: object) -> tuple[str, Any]:
+        return change(text, parameters), parameters
+
+    @contextmanager
+    def cursor(connection: Connection) -> Iterator[Rewriting]:
+        with own_cursor(connection) as own:
+            yield Rewriting(own, change)
+
+    own_cursor = given.cursor_of
+    patch.setattr(given, "cursor_of", cursor)
     event.listen(database.engine, "before_cursor_execute", before, retval=True)
     yield changed
     event.remove(database.engine, "before_cursor_execute", before)
@@ -138,9 +166,11 @@ def rewritten(database: FlakyDatabase, rewrite: Rewrite) -> Iterator[list[str]]:
     ],
     ids=lambda rewrite: rewrite.__name__,
 )
-def test_statements_that_were_made_wrong_are_caught(machine: type[LedgerMachine], rewrite: Rewrite) -> None:
+def test_statements_that_were_made_wrong_are_caught(
+    machine: type[LedgerMachine], rewrite: Rewrite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     database = machine.world.database
     assert isinstance(database, FlakyDatabase)
-    with rewritten(database, rewrite) as changed, pytest.raises((AssertionError, ExceptionGroup)):
+    with rewritten(database, rewrite, monkeypatch) as changed, pytest.raises((AssertionError, ExceptionGroup)):
         run_state_machine_as_test(machine, settings=HUNT)
     assert changed, "the mutation matched no statement"
