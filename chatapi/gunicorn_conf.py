@@ -111,13 +111,14 @@ def worker_exit(_server: Any, worker: Any) -> None:
 
 def _drain_before_the_end(worker: Any, runtime: Any) -> None:
     """After SIGTERM calls may finish; shortly before gunicorn would kill what is left, end and settle it."""
-    from chatapi.logic.keeping import drain
+    from chatapi.logic.keeping import drain, prepare_to_drain
 
     while worker.alive and not worker.is_replaced:
         time.sleep(0.1)
     if worker.is_replaced:
         _give_way(worker)
     killed_at = time.monotonic() + settings.graceful_timeout_s
+    prepare_to_drain(runtime)
     while time.monotonic() < killed_at - _lead_s(runtime):  # or until gunicorn finds none, and ends this process
         worker.hang_up_idle()
         time.sleep(0.1)

@@ -9,8 +9,8 @@ refused in our dialects, without a word of it in the log.
 from __future__ import annotations
 
 import mmap
-import select
 import socket
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -19,6 +19,8 @@ from gunicorn.http.body import ChunkedReader
 from gunicorn.workers.ggevent import GeventWorker
 
 from chatapi.endpoint.connections import PARTING_S, Chunks, Connection
+
+SURELY_IDLE_S = 1.0
 
 
 class Generations:
@@ -68,7 +70,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         message.MAX_REQUEST_LINE = self.cfg.limit_request_line  # gunicorn's setting goes no further than this constant
-        self._idle: set[socket.socket] = set()
+        self._idle: dict[socket.socket, float] = {}  # and since when, by the monotonic clock
         self.generation = generations.latest
         self.is_replaced = False
         """Whether others of a later generation take over: it ends once they serve."""
@@ -87,15 +89,15 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def handle(self, listener: Any, client: socket.socket, addr: Any) -> None:
         """Serve a connection."""
-        self._idle.add(client)
+        self._idle[client] = time.monotonic()
         try:
             super().handle(listener, Connection(client, self.send_timeout_s), addr)
         finally:
-            self._idle.discard(client)
+            self._idle.pop(client, None)
 
     def handle_request(self, listener_name: Any, req: Any, sock: Connection, addr: Any) -> None:
         """Serve one request of a connection; the last one, when the worker has been told to stop."""
-        self._idle.discard(sock.socket)
+        self._idle.pop(sock.socket, None)
         if isinstance(req.body.reader, ChunkedReader):
             req.body.reader = Chunks(req.body.reader)
         sock.begin_body()
@@ -106,7 +108,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
             raise
         if not sock.finish_body(req.body) or not self.alive:
             raise StopIteration  # gunicorn's own way to say: close this connection
-        self._idle.add(sock.socket)
+        self._idle[sock.socket] = time.monotonic()
 
     def _serve(self, listener_name: Any, req: Any, sock: Connection, addr: Any) -> None:
         try:
@@ -128,9 +130,16 @@ class Worker(GeventWorker):  # type: ignore[misc]
             client.sendall(refusal(exc, beginning, address))
 
     def hang_up_idle(self) -> None:
-        """Close the connections on which no request is running or has begun to arrive."""
-        for connection in tuple(self._idle):
-            with suppress(OSError, ValueError):
-                if not select.select([connection], [], [], 0)[0]:
+        """Close the connections on which no request is running or has begun to arrive.
+
+        Not at once: on a new one its request is under way, and in a lively one the next may be. That is served, and the
+        reply says that the connection ends.
+        """
+        now = time.monotonic()
+        for connection in [connection for connection, since in self._idle.items() if now - since >= SURELY_IDLE_S]:
+            with suppress(OSError):
+                try:
+                    connection._sock.recv(1, socket.MSG_PEEK)  # type: ignore[attr-defined]  # as gevent has it: never waits
+                except BlockingIOError:
                     with connection.dup() as twin:  # so that whoever waits reads an end, rather than gevent's own error
                         twin.shutdown(socket.SHUT_RDWR)

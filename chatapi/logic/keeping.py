@@ -14,6 +14,7 @@ from chatapi.logic.minutes import MinuteForgetter
 from chatapi.logic.retention import PartitionMaker
 from chatapi.logic.runtime import Runtime
 from chatapi.storage import leases, revocations
+from chatapi.upstream import tokens
 
 log = structlog.get_logger()
 PING_S = 1.0
@@ -171,6 +172,12 @@ def await_renewals(runtime: Runtime) -> Iterator[float]:
         left_s = runtime.settings.lease_s - (time.monotonic() - since if since else 0)
         yield max(0.0, left_s)
         time.sleep(max(0.0, min(left_s, PING_S)))
+
+
+def prepare_to_drain(runtime: Runtime) -> None:
+    """Load now what the settlements of cut streams need: a vocabulary takes a second or more, which the end has not."""
+    for model in {call.held.model for call in runtime.running.all()}:
+        _attempt(lambda model=model: tokens.count_text(model, ""))  # type: ignore[misc]
 
 
 def drain(runtime: Runtime, patience_s: float) -> int:

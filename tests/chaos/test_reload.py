@@ -27,7 +27,7 @@ from tests.support.ledger import endings
 from tests.support.routes import API
 
 pytestmark = pytest.mark.chaos
-GRACE_S = 4
+GRACE_S = 8
 STREAMS = 20
 SETTINGS = {
     "CHATAPI_GRACEFUL_TIMEOUT_S": str(GRACE_S),
@@ -108,7 +108,7 @@ def test_streams_go_on_beyond_the_graceful_timeout_and_new_calls_are_served(
     place: Place, faults: FaultyUpstream, marker: str
 ) -> None:
     before, streams = place.workers(), Streams()
-    streams.begin(place.gateway, f"{marker} fault:slow " + "word " * 80, STREAMS, place.gateway.sign_in())
+    streams.begin(place.gateway, f"{marker} fault:slow " + "word " * 120, STREAMS, place.gateway.sign_in())
     faults.await_about(marker, count=STREAMS, patience_s=30)
     with visitors(place.gateway) as wrong:
         time.sleep(0.5)
