@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PATIENCE_S = 120.0
-PAUSE_S = 0.05  # after a call that was not answered: a real client would wait longer
+PAUSE_S = 0.05  # after a call that was refused: a real client would wait longer
+DOWN_PAUSE_S = 0.2  # after one that nobody answered at all
 _ID = re.compile(rb'"id":\s*"(chatcmpl-[^"]+)"')
 _LENGTH = re.compile(rb"content-length:\s*(\d+)", re.IGNORECASE)
 
@@ -131,7 +132,7 @@ async def drive(plan: Plan) -> None:
             seen.ended = time.time()
             os.write(log, json.dumps(vars(seen)).encode() + b"\n")
             if not seen.whole:
-                await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(PAUSE_S if seen.status else DOWN_PAUSE_S)
         client.close()
 
     await asyncio.gather(*(keep_asking(Client(plan, number)) for number in range(plan.in_flight)))
