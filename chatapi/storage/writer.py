@@ -284,7 +284,8 @@ class LedgerWriter:
 
     def _owe(self, items: list[Settlement | Abandonment]) -> None:
         with self._owing:
-            new = [item for item in items if _call_id(item) not in self._owed]
+            first = {_call_id(item): item for item in reversed(items)}  # of two ends of a call the first one stands
+            new = [item for call_id, item in reversed(first.items()) if call_id not in self._owed]
             self._owed.update((_call_id(item), item) for item in new)
             if self._journal and new:
                 try:
