@@ -45,6 +45,7 @@ class Database:
         self.is_sqlite = settings.is_sqlite
         self._clock = clock
         writers = 1 if self.is_sqlite else max(1, min(MOST_WRITERS, settings.database_pool - KEPT_FOR_READING))
+        self._kept: list[Connection] = []
         self._writing = Gate(writers, MOST_WAITING)
         self.engine = create_engine(read_database_url(settings.database), **_options(settings))
         if self.is_sqlite:
@@ -104,13 +105,29 @@ class Database:
             DatabaseUnavailable: the database cannot answer, or its lock was not to be had within `wait_s`.
             Overloaded: too many are waiting; never said to an urgent one.
         """
-        with _translated(), self._writing.entered(wait_s, urgent=urgent), self.engine.connect() as connection:
+        with _translated(), self._writing.entered(wait_s, urgent=urgent), self._kept_connection() as connection:
             if self.is_sqlite:
                 _begin_immediate(connection, wait_s)
             else:
                 connection.begin()
             yield connection
             connection.commit()
+
+    @contextmanager
+    def _kept_connection(self) -> Iterator[Connection]:
+        """A connection to write with, kept for the next one: giving it back to the pool costs more than some writes."""
+        connection = self._kept.pop() if self._kept else self.engine.connect()
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            self._close_kept()  # what broke this one may have broken them all
+            raise
+        self._kept.append(connection)
+
+    def _close_kept(self) -> None:
+        while self._kept:
+            self._kept.pop().close()
 
     def try_lock(self, connection: Connection, name: str) -> bool:
         """Take the installation-wide lock `name` until this transaction ends, or say at once that another has it.
@@ -123,6 +140,7 @@ class Database:
 
     def close(self) -> None:
         """Close all connections."""
+        self._close_kept()
         self.engine.dispose()
 
 
