@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from itertools import product
 
 from sqlalchemy import (
     CTE,
@@ -29,10 +28,10 @@ from sqlalchemy import (
     union_all,
 )
 
-from chatapi.domain.limits import Metric, Scope
+from chatapi.domain.limits import Scope
 from chatapi.domain.windows import KEPT, Window
 from chatapi.storage import partitions
-from chatapi.storage.audit_limits import broken_limits, open_windows, open_zones
+from chatapi.storage.audit_limits import broken_limits, limited_places, open_windows, open_zones
 from chatapi.storage.audit_named import named_checks
 from chatapi.storage.counters import COLUMNS
 from chatapi.storage.ledger import Ledger
@@ -91,7 +90,7 @@ def audit(ledger: Ledger, renew_s: float) -> list[Finding]:
 def _checks(connection: Connection, ledger: Ledger, renew_s: float) -> Iterator[Check]:
     now, retained = ledger.database.now(connection), {"calls_since": calls_since(connection)}
     zones = open_zones(connection, now)
-    for place in product(Scope, (Metric.REQUESTS, Metric.TOKENS), KEPT) if zones else ():
+    for place in limited_places(connection, ledger.defaults) if zones else ():
         scope, metric, window = place
         rule = f"{metric} of a {scope} and {window} stay within the limit, but for what calls used beyond their holds"
         yield "I1", rule, _first(broken_limits, zones, place), open_windows(zones, place, ledger.defaults, now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time
+from itertools import product
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import (
@@ -24,7 +25,7 @@ from sqlalchemy import (
 
 from chatapi.domain.effective_limits import Defaults
 from chatapi.domain.limits import Metric, Scope
-from chatapi.domain.windows import Window, local_day, window_key
+from chatapi.domain.windows import KEPT, Window, local_day, window_key
 from chatapi.storage.tables import Row, UtcDateTime, calls, counters, limits, tenants
 
 Place = tuple[Scope, Metric, Window]
@@ -33,6 +34,21 @@ Place = tuple[Scope, Metric, Window]
 def open_zones(connection: Connection, now: datetime) -> tuple[str, ...]:
     """The time zones in which tenants live at `now`."""
     return tuple(sorted(connection.execute(select(_zone()).distinct(), {"now": now}).scalars()))
+
+
+def limited_places(connection: Connection, defaults: Defaults) -> list[Place]:
+    """Where counters that are always kept have a limit: no others can be above theirs, and so need not be gone through.
+
+    Args:
+        connection: to the ledger.
+        defaults: the limits of users for whom no other is set.
+    """
+    set_somewhere = select(limits.c.scope, limits.c.metric, limits.c.window).distinct()
+    rows = connection.execute(set_somewhere.where(limits.c.model == "", limits.c.value.is_not(None))).all()
+    named = {("user" if scope == "each_user" else scope, metric, window) for scope, metric, window in rows}
+    named |= {("user", metric.value, window.value) for metric, window in defaults}
+    places = product(Scope, (Metric.REQUESTS, Metric.TOKENS), KEPT)
+    return [place for place in places if tuple(part.value for part in place) in named]
 
 
 def open_windows(zones: tuple[str, ...], place: Place, defaults: Defaults, now: datetime) -> Row:
