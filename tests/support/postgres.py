@@ -16,7 +16,7 @@ from typing import Any
 
 import psycopg
 
-from tests.support.processes import PROJECT_ROOT, chatapi_command, clean_environment
+from tests.support.commands import run_here
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it warns of an unset XDG_RUNTIME_DIR while being imported
@@ -139,17 +139,9 @@ def sqlite_url(path: Path) -> str:
 def migrate(url: str) -> None:
     """Bring the schema of a database up to date, as an administrator does: `chatapi db upgrade`."""
     with tempfile.TemporaryDirectory(prefix="chatapi-migrate-") as folder:
-        environment = clean_environment(
-            {"CHATAPI_DATABASE_URL": url, "CHATAPI_VAR_DIR": folder, "CHATAPI_ENV_FILE": os.devnull}
-        )
-        done = subprocess.run(
-            [*chatapi_command(), "db", "upgrade"],
-            env=environment,
-            cwd=PROJECT_ROOT,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
+        done = run_here(
+            ("db", "upgrade"),
+            {"CHATAPI_DATABASE_URL": url, "CHATAPI_VAR_DIR": folder, "CHATAPI_ENV_FILE": os.devnull},
         )
     if done.returncode:
         raise RuntimeError(f"chatapi db upgrade failed ({done.returncode}):\n{done.stdout}\n{done.stderr}")
