@@ -27,7 +27,7 @@ run: install  ## Migrate and serve; without a configured upstream, with the demo
 	@exec scripts/run.sh
 
 test: install  ## Run the whole test suite, PostgreSQL included, with branch coverage
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(ARGS)
 
 check: install  ## Check style, types and layers
 	@$(BIN)/ruff check

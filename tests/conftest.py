@@ -25,12 +25,33 @@ from tests.support.gateway import SHARED_SETTINGS, Gateway, MakeGateway
 from tests.support.llama import API_KEY as LLAMA_KEY
 from tests.support.llama import Llama
 from tests.support.postgres import DATABASES, FreshDatabase, Postgres, SQLiteTemplate
+from tests.support.users import UserPool
 
 FAR_FROM_MIDNIGHT_S = 15
+SHARED_BY = 4  # times as many tests need users of a shared gateway as of any other
+
+# They begin first, so that nobody waits for the last of them alone (with pytest-xdist's --no-loadscope-reorder).
+LONGEST = (
+    "concurrency/test_state_machine.py",
+    "chaos/test_reload.py",
+    "concurrency/test_named_counters.py",
+    "upstream/test_gevent.py",
+    "concurrency/test_race.py",
+    "storage/test_audit.py",
+    "contract/test_configuration.py",
+    "chaos/test_outage.py",
+    "contract/test_limits_windows.py",
+)
 
 # The machines are shared, so no example is judged by its time; CI tries the same examples each time.
 hypothesis.settings.register_profile("tests", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("tests")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files come first, the others in their order."""
+    places = {Path(__file__).parent / path: place for place, path in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(scope="session")
@@ -110,15 +131,31 @@ def llama_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.close()
 
 
-@pytest.fixture(scope="session", params=DATABASES)
-def gateway(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, faults: FaultyUpstream
+@pytest.fixture(scope="session")
+def sqlite_gateway(
+    sqlite_template: SQLiteTemplate, tmp_path_factory: pytest.TempPathFactory, faults: FaultyUpstream
 ) -> Iterator[Gateway]:
-    """A shared gateway with prepared users, before the upstream that fails on demand."""
-    databases = _Databases(request, tmp_path_factory)
-    shared = Gateway(databases(request.param), upstream_url=faults.url, environment=SHARED_SETTINGS, start=False)
-    yield from _shared(shared)
-    databases.close()
+    """The shared gateway on SQLite."""
+    url = sqlite_template.copy_to(tmp_path_factory.mktemp("sqlite") / "chatapi.sqlite3")
+    yield from _shared(Gateway(url, upstream_url=faults.url, environment=SHARED_SETTINGS, start=False))
+
+
+@pytest.fixture(scope="session")
+def postgresql_gateway(postgres: Postgres, faults: FaultyUpstream) -> Iterator[Gateway]:
+    """The shared gateway on PostgreSQL."""
+    url = postgres.url(postgres.create())
+    yield from _shared(Gateway(url, upstream_url=faults.url, environment=SHARED_SETTINGS, start=False))
+
+
+@pytest.fixture(scope="session", params=DATABASES)
+def gateway(request: pytest.FixtureRequest) -> Gateway:
+    """A shared gateway with prepared users, before the upstream that fails on demand.
+
+    Both run until the session ends: pytest ends what has parameters whenever the parameter changes, which is twice in
+    each file, and a gateway takes seconds to start.
+    """
+    shared: Gateway = request.getfixturevalue(f"{request.param}_gateway")
+    return shared
 
 
 @pytest.fixture(scope="session", params=DATABASES)
@@ -134,6 +171,7 @@ def llama_gateway(
 
 
 def _shared(gateway: Gateway) -> Iterator[Gateway]:
+    gateway.users = UserPool(SHARED_BY)
     try:
         gateway.start_with_users()
         yield gateway

@@ -166,7 +166,7 @@ class Gateway:
     def import_users(self) -> None:
         """Import the prepared users that `users.take()` hands out."""
         path = self.folder / "users.csv"
-        UserPool.write_csv(path)
+        self.users.write_csv(path)
         self.cli("users", "import", str(path))
 
     def start_with_users(self) -> None:

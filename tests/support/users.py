@@ -15,7 +15,7 @@ PASSWORD = "a password of the tests: ünïcödé"
 # The cheapest argon2id there is: what a login costs is not what these tests are about.
 CHEAP_HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
 
-# How many users of which kind a gateway gets, and their columns `daily_requests` and `daily_tokens`.
+# How many users of which kind a gateway of one test gets, and their columns `daily_requests` and `daily_tokens`.
 KINDS: dict[str, tuple[int, str, str]] = {
     "plain": (120, "", ""),  # the default quota: CHATAPI_DAILY_REQUESTS
     "one": (20, "1", ""),
@@ -37,10 +37,11 @@ class User:
 
 
 class UserPool:
-    """Users that no other test has touched, by kind (see `KINDS`)."""
+    """Users that no other test has touched, by kind (see `KINDS`); `times` as many of each for more tests."""
 
-    def __init__(self) -> None:
-        self._users = {kind: iter(_users_of(kind, count)) for kind, (count, _, _) in KINDS.items()}
+    def __init__(self, times: int = 1) -> None:
+        self._times = times
+        self._users = {kind: iter(_users_of(kind, times * count)) for kind, (count, _, _) in KINDS.items()}
         self._lock = threading.Lock()
         self._numbers = itertools.count()
 
@@ -51,14 +52,13 @@ class UserPool:
         assert user is not None, f"the pool has no {kind!r} users left: raise their number in tests/support/users.py"
         return user
 
-    @staticmethod
-    def write_csv(path: Path) -> None:
+    def write_csv(self, path: Path) -> None:
         """Write the file that `chatapi users import` takes, with every user of every kind."""
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
             for kind, (count, daily_requests, daily_tokens) in KINDS.items():
-                for user in _users_of(kind, count):
+                for user in _users_of(kind, self._times * count):
                     writer.writerow([user.name, "", user.tenant, "user", daily_requests, daily_tokens, CHEAP_HASH])
 
 
