@@ -58,10 +58,11 @@ TWICE = ("calls", "failures", "proxies", "broken_streams", "cutting_off", "conne
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TWICE)
-def test_what_holds_in_threads_holds_under_gevent(name: str) -> None:
-    arguments = [sys.executable, "-m", "tests.upstream.under_gevent", f"tests/upstream/test_{name}.py"]
-    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
+@pytest.mark.timeout(330)
+def test_what_holds_in_threads_holds_under_gevent() -> None:
+    paths = [f"tests/upstream/test_{name}.py" for name in TWICE]
+    arguments = [sys.executable, "-m", "tests.upstream.under_gevent", *paths]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
