@@ -94,7 +94,7 @@ def test_the_gateways_own_key_is_struck_out_whatever_it_looks_like(status: int |
         ("Retry-After: 7", 7, 7),
         ("Retry-After: 0.2", 1, 1),
         ("retry-after-ms: 2500", 3, 3),
-        pytest.param(f"Retry-After: {formatdate(time.time() + 600, usegmt=True)}", 400, 600, id="a date"),
+        ("Retry-After: IN_TEN_MINUTES", 570, 600),
         ("Retry-After: 99999999", 86400, 86400),
         ("Retry-After: soon", None, None),
         ("Retry-After: nan", None, None),
@@ -102,6 +102,7 @@ def test_the_gateways_own_key_is_struck_out_whatever_it_looks_like(status: int |
     ],
 )
 def test_retry_after_is_read_in_all_its_forms(header: str, least: int | None, most: int | None) -> None:
+    header = header.replace("IN_TEN_MINUTES", formatdate(time.time() + 600, usegmt=True))
     error = failure(answering(429, error_object("Slow down."), header))
     if least is None or most is None:
         assert error.retry_after_s is None
