@@ -21,7 +21,7 @@ PLAIN = re.compile(rb"(?:data: ?\{[^\n]*+(?<=\})\n\n)++")
 BLANK_LINES = re.compile(rb"\n\n+")
 # A quotation mark inside a JSON string is escaped, so these cannot be met in what a model says.
 REPORT = re.compile(rb'"usage"\s*:\s*\{')
-ERROR = re.compile(rb'"error"\s*:\s*(?!null\b)')
+ERROR = re.compile(rb'"error"\s*+:\s*+(?!null\b)')
 NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
 MOST_REPORTS = 32
 """Of usage, that are kept. Servers that report as they go say more each time, so the last ones are what matters."""
@@ -158,8 +158,8 @@ class Scanner:
         if not (stripped.startswith(b"{") and stripped.endswith(b"}")):
             self._break("an event that is no JSON object")
             return False
-        if ERROR.search(data) or _is_named_error(event):
-            return self._is_no_error(event, data)
+        if (ERROR.search(data) or _is_named_error(event)) and not self._is_no_error(event, data):
+            return False
         if not REPORT.search(data):
             return True
         self._reports = [*self._reports[1 - MOST_REPORTS :], event]

@@ -122,6 +122,25 @@ def test_a_usage_event_with_choices_is_relayed_and_its_usage_found() -> None:
     assert scanner.usage() == REPORTED
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        b'"error":null',
+        b'"error": null',
+        b'"error" : null',
+        b'"error": {}',
+        b'"moderation": {"error": {"code": "some_code"}}',
+    ],
+)
+def test_what_is_no_error_hides_no_usage(more: bytes) -> None:
+    event = b'data: {"choices": [], ' + more + b', "usage": ' + json.dumps(USAGE).encode() + b"}\n\n"
+    for pass_usage in (False, True):
+        relayed, scanner = relay(event, [], pass_usage=pass_usage)
+        assert relayed == (event if pass_usage else b"")
+        assert scanner.usage() == REPORTED
+        assert scanner.error is None
+
+
 def test_an_event_without_choices_is_relayed_if_it_is_not_there_for_its_usage() -> None:
     event = b'data: {"choices": [], "prompt_filter_results": [], "usage": null}\n\n'
     assert relay(event, [], pass_usage=False)[0] == event
