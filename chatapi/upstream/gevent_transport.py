@@ -88,5 +88,12 @@ def _until_the_head(timeout_s: float | None) -> Patience:
 
 
 def _response(answer: Answer) -> httpx2.Response:
+    """The answer as httpx2's; it is closed if that fails."""
     extensions = {"http_version": b"HTTP/1.1", ANSWER: answer}
-    return httpx2.Response(answer.status, headers=answer.header_lines, stream=Body(answer), extensions=extensions)
+    try:
+        # As bytes: of text httpx2 takes ASCII only, and guesses what it is given as bytes.
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.header_lines]
+        return httpx2.Response(answer.status, headers=headers, stream=Body(answer), extensions=extensions)
+    except BaseException:
+        answer.close()
+        raise

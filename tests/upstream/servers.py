@@ -184,6 +184,11 @@ def answering(status: int, body: object, *headers: str) -> Script:
     return script
 
 
+def sending(raw: bytes) -> Script:
+    """A script that answers every request with these bytes, head and all."""
+    return lambda connection, _request: connection.sendall(raw)
+
+
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import orjson
@@ -20,6 +21,8 @@ from tests.upstream.servers import (
     chunk,
     delta,
     event,
+    response,
+    sending,
     serving,
     streaming,
     upstream_at,
@@ -55,6 +58,16 @@ def test_half_a_surrogate_pair_in_a_reply_can_be_encoded_again() -> None:
         reply = upstream.complete(BODY, call_id="call-1")
     assert reply.text == "a\ufffd"
     assert orjson.loads(reply.body)["big"] is None
+
+
+@pytest.mark.parametrize("region", ["Z\u00fcrich".encode(), "Z\u00fcrich".encode("latin-1")])
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+def test_a_header_may_say_anything(region: bytes, encoding: str) -> None:
+    body = json.dumps(REPLY).encode()
+    raw = response(200, gzip.compress(body) if encoding == "gzip" else body, f"Content-Encoding: {encoding}", "X: HERE")
+    with serving(sending(raw.replace(b"HERE", region))) as server, upstream_at(server.base_url) as upstream:
+        assert [upstream.complete(BODY, call_id="call-1").text for _ in range(2)] == ["Hi.", "Hi."]
+        assert server.connections == 1
 
 
 def test_a_request_carries_the_call_id_the_key_and_every_parameter() -> None:

@@ -17,6 +17,7 @@ from chatapi.errors import UpstreamTimeout
 from chatapi.upstream.clients import runs_gevent
 from chatapi.upstream.connection import Connection
 from chatapi.upstream.dialling import Dialler
+from chatapi.upstream.gevent_transport import GeventTransport
 from chatapi.upstream.patience import Patience
 from chatapi.upstream.pool import Pool
 from chatapi.upstream.ticket import Ticket
@@ -182,6 +183,19 @@ def test_so_many_calls_at_once_and_no_more() -> None:
         for answer in answers:
             answer.close()
         assert [send(pool), send(pool)] == [b"x", b"x"]
+
+
+def test_an_answer_that_becomes_no_response_gives_its_place_to_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: object, **_more: object) -> None:
+        raise RuntimeError
+
+    with serving(SLOW) as server, pool_to(server, most_calls=1) as pool:
+        monkeypatch.setattr(httpx2, "Response", fail)
+        with httpx2.Client(transport=GeventTransport(pool, httpx2.Timeout(5.0))) as client:
+            for _ in range(2):
+                with pytest.raises(RuntimeError):
+                    client.post(server.base_url, json={})
+        assert send(pool) == b"x"
 
 
 @pytest.mark.parametrize("pause_s", [0.02, 5.0])
