@@ -127,7 +127,7 @@ class Answer(HTTPResponseParser):
         self._pieces: list[bytearray] = []
         self._name = self._value = ""
         self._is_complete = False
-        self._has_more = False  # than one answer: the connection is of no use then
+        self._has_more = False  # than the answer: the connection is of no use then
 
     @property
     def headers(self) -> dict[str, str]:
@@ -194,7 +194,9 @@ class Answer(HTTPResponseParser):
         try:
             self.feed(data)  # nothing means the end, which some answers have for their length
         except HTTPParseError as error:
-            raise httpx2.RemoteProtocolError(str(error)) from error
+            if not self._is_complete:
+                raise httpx2.RemoteProtocolError(str(error)) from error
+            self._has_more = True
 
     def _give_back(self) -> None:
         connection, self._connection = self._connection, None

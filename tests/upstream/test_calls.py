@@ -70,6 +70,14 @@ def test_a_header_may_say_anything(region: bytes, encoding: str) -> None:
         assert server.connections == 1
 
 
+@pytest.mark.parametrize("header", ["X: 1", "Connection: close"])
+@pytest.mark.parametrize("stray", [b"garbage", b"\x00", b"HTTP/1.1 200 OK\r\n\r\n"])
+def test_an_answer_with_something_behind_it_is_whole(header: str, stray: bytes) -> None:
+    whole = response(200, json.dumps(REPLY).encode(), header)
+    with serving(sending(whole + stray)) as server, upstream_at(server.base_url) as upstream:
+        assert upstream.complete(BODY, call_id="call-1").text == "Hi."
+
+
 def test_a_request_carries_the_call_id_the_key_and_every_parameter() -> None:
     body = BODY | {"a_parameter_of_tomorrow": {"x": [1, None]}, "stream": False, "temperature": 0}
     with serving(answering(200, REPLY)) as server:

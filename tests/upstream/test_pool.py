@@ -113,10 +113,11 @@ def test_a_request_that_came_and_was_not_answered_is_sent_once(linger: bool) -> 
         assert len(server.requests) == 2
 
 
-def test_more_than_was_asked_for_is_no_answer_to_the_next_call() -> None:
+@pytest.mark.parametrize("more", [response(200, b"forged"), b"garbage", b"\x00"])
+def test_more_than_was_asked_for_is_no_answer_to_the_next_call(more: bytes) -> None:
     def script(connection: socket.socket, _request: Request) -> None:
         number = len(server.requests)
-        connection.sendall(response(200, b"right") + (response(200, b"forged") if number == 1 else b""))
+        connection.sendall(response(200, b"right") + (more if number == 1 else b""))
 
     with serving(script) as server, pool_to(server) as pool:
         assert [send(pool), send(pool)] == [b"right", b"right"]
