@@ -112,6 +112,10 @@ class DatabaseUnavailable(Unavailable):
         super().__init__("The database cannot answer now. Please try again.", retry_after_s=retry_after_s)
 
 
+class RowLocked(DatabaseUnavailable):
+    """Somebody else keeps a row locked that is needed; of other tenants the database would answer."""
+
+
 class Overloaded(Unavailable):
     """A bounded queue is full."""
 

@@ -11,14 +11,17 @@ from sqlalchemy import (
     Executable,
     FromClause,
     Text,
+    case,
     cast,
     delete,
     literal,
+    literal_column,
     select,
     text,
     tuple_,
     update,
 )
+from sqlalchemy.sql.elements import ColumnElement
 
 from chatapi.domain.counters import Counter, CounterKey
 from chatapi.domain.limits import Amount, Metric, Scope
@@ -52,7 +55,9 @@ def add(connection: Connection, changes: Mapping[CounterKey, Counter]) -> Counte
 
 def change(connection: Connection, changes: Mapping[CounterKey, Counter]) -> None:
     """The same for counters that only limits name: those that have no row are not kept, and stay so."""
-    _CHANGE.run(connection, [_row(key, changes[key]) for key in sorted(changes, key=_order)])
+    given = [_row(key, changes[key]) for key in sorted(changes, key=_order)]
+    _LOCK.run(connection, given)  # in order: an UPDATE of many rows has none
+    _CHANGE.run(connection, given)
 
 
 def read(connection: Connection, keys: Iterable[CounterKey]) -> Counters:
@@ -98,6 +103,17 @@ def _change(_kind: Kind, given: FromClause) -> list[Executable]:
     return [update(counters).where(*here).values({name: counters.c[name] + given.c[name] for name in COLUMNS})]
 
 
+def _lock(_kind: Kind, given: FromClause) -> list[Executable]:
+    here = [counters.c[name] == given.c[name] for name in KEY]
+    scope = case(*((counters.c.scope == _word(name), literal_column(str(place))) for name, place in LOCK_ORDER.items()))
+    order = (scope, *(counters.c[name] for name in KEY))
+    return [select(counters.c.scope).select_from(given).where(*here).order_by(*order).with_for_update(of=counters)]
+
+
+def _word(name: str) -> ColumnElement[str]:
+    return literal_column(f"'{name}'", Text)
+
+
 def _read(_kind: Kind, given: FromClause) -> list[Executable]:
     here = [counters.c[name] == given.c[name] for name in KEY]
     return [select(*_columns()).select_from(given).where(*here)]
@@ -110,6 +126,7 @@ def _forget(_kind: Kind, given: FromClause) -> list[Executable]:
 _TYPES = {**KEY, **dict.fromkeys(COLUMNS, BigInteger())}
 _ADD = Statement(_TYPES, _add, returns=True)
 _CHANGE = Statement(_TYPES, _change)
+_LOCK = Statement(_TYPES, _lock, returns=True)
 _READ = Statement(_TYPES, _read, returns=True)
 _FORGET = Statement(_TYPES, _forget)
 

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, create_engine, event, func, select
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from chatapi.errors import DatabaseUnavailable
+from chatapi.errors import DatabaseUnavailable, RowLocked
 from chatapi.settings import Settings
 from chatapi.storage import postgresql
 from chatapi.storage.database_url import read_database_url
@@ -192,9 +192,13 @@ def _translated() -> Iterator[None]:
         raise DatabaseUnavailable from error
     except DBAPIError as error:
         if isinstance(error, OperationalError) or error.connection_invalidated or postgresql.says_not_now(error.orig):
-            raise DatabaseUnavailable from error
+            raise _unavailable(error.orig) from error
         raise
     except (sqlite3.OperationalError, psycopg.Error) as error:  # of the ledger's statements, which are the driver's own
         if isinstance(error, sqlite3.OperationalError) or postgresql.says_not_now(error):
-            raise DatabaseUnavailable from error
+            raise _unavailable(error) from error
         raise
+
+
+def _unavailable(error: BaseException | None) -> DatabaseUnavailable:
+    return RowLocked() if isinstance(error, psycopg.errors.LockNotAvailable) else DatabaseUnavailable()

@@ -108,8 +108,7 @@ class Ledger:
         decisions = asking.decide(found)
         less = Sums()
         asking.take_back(less)
-        if asking.held or ended.ends:
-            counters.change(connection, less)
+        counters.change(connection, less)
         calls.insert_held(connection, asking.held)
         rollups.add(connection, ended.charges())
         return decisions

@@ -24,8 +24,9 @@ POOL_WAIT_S = 2.0
 STATEMENT_TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 2
 SILENCE_S = STATEMENT_TIMEOUT_S + 2.0  # later than the server's own limit, whose answer is the better one
-UNAVAILABLE = ("08", "25006", "53", "57", "58", "XX")
-"""SQLSTATE classes (and read-only, as a replica says after a fail-over) that mean: not now.
+UNAVAILABLE = ("08", "0A000", "25006", "53", "57", "58", "XX")
+"""SQLSTATE classes that mean: not now. Also read-only, as a replica says after a fail-over, and 0A000: a migration has
+changed what a prepared statement gives back, and a new connection will do.
 Source: PostgreSQL's manual, appendix A."""
 
 

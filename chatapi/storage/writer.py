@@ -5,9 +5,10 @@ wakes the submitters. Nobody waits for a batch to fill, so a lone call is as qui
 share one.
 
 What fails before its commit is tried again, whole. A batch with something wrong in it is split until the culprit is
-alone. An admission whose commit is in doubt is abandoned (written again under its id, then released) and refused. A
-settlement is never given up: what the database does not take now is kept, in the journal too, and tried again, by id,
-until it does.
+alone; one that met a row which somebody else keeps locked is split by tenants, so that only that tenant waits. An
+admission whose commit is in doubt is abandoned (written again under its id, then released) and refused. A settlement
+that the database does not take now is kept, in the journal too, and tried again, by id, until it does; only one that is
+wrong in itself is given up, and logged.
 """
 
 from __future__ import annotations
@@ -16,69 +17,27 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import overload
 
 import structlog
 
 from chatapi.domain.calls import Abandonment, Admission, Decision, Item, Settlement
-from chatapi.errors import DatabaseUnavailable, Overloaded
+from chatapi.errors import DatabaseUnavailable, Overloaded, RowLocked
 from chatapi.storage.engine import Database
 from chatapi.storage.journal import Journal
 from chatapi.storage.ledger import Ledger
+from chatapi.storage.tickets import Ticket, by_tenant, call_id_of
 
 TRIES = 3
 PAUSE_S = 0.05
 REPAY_S = 2.0
-PATIENCE_S = 1.0  # after which a failed admission is not tried again: a client had better hear it soon
-OWING_S = 5.0  # after which a failed settlement is owed, tried three times or not: its reply had better go on
 MOST_OWED = 10_000  # items; with more nothing is admitted, since an admission in doubt may have to be owed as well
 LARGEST_BATCH = 256
 MOST_WAITING = 1000  # admissions; what gives back is always taken
 IDLE_S = 10.0  # after which the thread ends; the next submission starts another
 
 log = structlog.get_logger()
-
-
-class Ticket:
-    """An item on its way through the writer."""
-
-    __slots__ = ("_done", "_error", "_outcome", "give_up_at", "item", "tries")
-
-    def __init__(self, item: Item) -> None:
-        self.item = item
-        self.tries = 0
-        self.give_up_at = time.monotonic() + (PATIENCE_S if isinstance(item, Admission) else OWING_S)
-        self._outcome: Decision | bool = False
-        self._error: Exception | None = None
-        self._done = threading.Lock()
-        self._done.acquire()
-
-    def abandon(self, error: DatabaseUnavailable) -> None:
-        """Nobody knows whether the admission was written: from now on it is to be ended, and will have failed."""
-        assert isinstance(self.item, Admission)
-        self.item, self.tries, self._error = Abandonment(self.item), 0, error
-        self.give_up_at = time.monotonic() + OWING_S
-
-    def finish(self, outcome: Decision | bool) -> None:
-        """It is written."""
-        self._outcome = outcome
-        self._done.release()
-
-    def fail(self, error: Exception) -> None:
-        """It is not written."""
-        self._error = error
-        self._done.release()
-
-    def wait(self) -> Decision | bool:
-        """Wait until it is written.
-
-        Raises:
-            Exception: why it is not.
-        """
-        self._done.acquire()
-        if self._error is not None:
-            raise self._error
-        return self._outcome
 
 
 class LedgerWriter:
@@ -146,15 +105,17 @@ class LedgerWriter:
         return tickets
 
     def repay(self) -> int:
-        """Try again, for `REPAY_S` at most, what the database has not taken so far. Returns how many items are owed.
+        """Try again what the database has not taken so far. Returns how many items are owed.
+
+        No batch is begun after `REPAY_S`; what fails comes last in the next round.
 
         An item that is wrong in itself is logged and given up: its call is then a stray, charged at its hold.
         """
         give_up_at = time.monotonic() + REPAY_S
         with self._repaying:
             while self._owed and time.monotonic() < give_up_at:
-                tickets = self.submit_all(tuple(self._owed.values())[:LARGEST_BATCH])
-                repaid = [self._is_repaid(ticket) for ticket in tickets]
+                items = tuple(self._owed.values())[:LARGEST_BATCH]
+                repaid = [self._is_repaid(*both) for both in zip(self.submit_all(items), items, strict=True)]
                 if not all(repaid):
                     break
         if self._journal:
@@ -166,7 +127,7 @@ class LedgerWriter:
         """Owe from now on what dead processes of this machine left in their journals, and see to our own."""
         if self._journal:
             with self._owing:
-                self._owed = {_call_id(item): item for item in self._journal.adopt()} | self._owed
+                self._owed = {call_id_of(item): item for item in self._journal.adopt()} | self._owed
 
     def close(self) -> None:
         """Try once more what is owed, and leave the rest to the next process of this machine."""
@@ -178,14 +139,17 @@ class LedgerWriter:
         """Whether the truth about this call is known here and waits for the database."""
         return call_id in self._owed
 
-    def _is_repaid(self, ticket: Ticket) -> bool:
+    def _is_repaid(self, ticket: Ticket, owed: Settlement | Abandonment) -> bool:
+        call_id = call_id_of(owed)
         try:
             ticket.wait()
         except DatabaseUnavailable:
+            with self._owing:
+                self._owed[call_id] = self._owed.pop(call_id, owed)
             return False
         except Exception as error:
-            log.error("settlement_refused", call=_call_id(ticket.item), error=type(error).__qualname__)
-        self._owed.pop(_call_id(ticket.item), None)
+            log.error("settlement_refused", call=call_id, error=type(error).__qualname__)
+        self._owed.pop(call_id, None)
         return True
 
     def _enqueue(self, tickets: Sequence[Ticket]) -> None:
@@ -197,17 +161,32 @@ class LedgerWriter:
             else:
                 raise Overloaded("Too many calls at once. Please try again.")
         if not self._awake:  # looked at after the item is there, as the thread looks at the items after it says this
-            self._wake()
+            try:
+                self._wake()
+            except RuntimeError:  # no thread is to be had
+                self._withdraw(tickets)
+
+    def _withdraw(self, tickets: Sequence[Ticket]) -> None:
+        for ticket in tickets:
+            with suppress(ValueError):
+                (self._waiting if isinstance(ticket.item, Admission) else self._urgent).remove(ticket)
+                self._give_up([ticket], DatabaseUnavailable())
 
     def _wake(self) -> None:
         with self._moving:
             if self._awake:
                 return
-            self._awake = True
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
+                self._awake = True
+                try:
+                    thread.start()
+                except BaseException:
+                    self._awake = False
+                    raise
+                self._thread = thread
             else:
+                self._awake = True
                 self._bell.release()
 
     def _run(self) -> None:
@@ -246,12 +225,21 @@ class LedgerWriter:
                 with self._database.write(urgent=True) as connection:
                     outcomes = self._ledger.write(connection, [ticket.item for ticket in batch])
                     committing = True
+            except RowLocked as error:
+                groups = by_tenant(batch)
+                if len(groups) == 1:
+                    self._give_up(batch, error)
+                else:
+                    for tickets in groups:
+                        self._write(tickets)
+                return
             except DatabaseUnavailable as error:
                 batch = self._sift(batch, error, committing=committing)
                 if batch:
                     time.sleep(PAUSE_S)
             except Exception as error:  # whatever it is, it must not end the thread that all others rely on
                 if len(batch) == 1:
+                    log.error("ledger_refused", call=call_id_of(batch[0].item), error=type(error).__qualname__)
                     batch[0].fail(error)
                     return
                 half = len(batch) // 2
@@ -277,24 +265,22 @@ class LedgerWriter:
                 again.append(ticket)
             else:
                 failed.append(ticket)
+        self._give_up(failed, error)
+        return again
+
+    def _give_up(self, failed: list[Ticket], error: DatabaseUnavailable) -> None:
+        """Say that these were not taken. What is no admission is owed from now on."""
         self._owe([ticket.item for ticket in failed if not isinstance(ticket.item, Admission)])
         for ticket in failed:
             ticket.fail(error)
-        return again
 
     def _owe(self, items: list[Settlement | Abandonment]) -> None:
         with self._owing:
-            first = {_call_id(item): item for item in reversed(items)}  # of two ends of a call the first one stands
+            first = {call_id_of(item): item for item in reversed(items)}  # of two ends of a call the first one stands
             new = [item for call_id, item in reversed(first.items()) if call_id not in self._owed]
-            self._owed.update((_call_id(item), item) for item in new)
+            self._owed.update((call_id_of(item), item) for item in new)
             if self._journal and new:
                 try:
                     self._journal.append(new)
                 except Exception as error:  # whatever it is, it must not end the thread that all others rely on
                     log.error("journal_failed", error=type(error).__qualname__)
-
-
-def _call_id(item: Item) -> str:
-    if isinstance(item, Settlement):
-        return item.call.call_id
-    return item.call_id if isinstance(item, Admission) else item.admission.call_id

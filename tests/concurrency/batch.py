@@ -34,7 +34,7 @@ class Batch:
     """
 
     model: Model
-    ends: list[Pending]
+    ends: list[Pending]  # also of admissions that were in doubt before
     asking: list[Admission]
     new_call: Callable[[Admission, int], Call]
     owed: list[Pending] = field(default_factory=list)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, cast
 from hypothesis.stateful import RuleBasedStateMachine
 from sqlalchemy import Connection, delete, select, update
 
-from chatapi.domain.calls import Admission, Grant, HeldCall, Settlement
+from chatapi.domain.calls import Abandonment, Admission, Grant, HeldCall, Settlement
 from chatapi.domain.limits import Metric
 from chatapi.domain.principals import Claims
 from chatapi.domain.windows import Window
@@ -19,7 +19,7 @@ from chatapi.errors import DatabaseUnavailable
 from chatapi.settings import Settings
 from chatapi.storage import tables
 from chatapi.storage.engine import LOCK_WAIT_S, Database
-from chatapi.storage.writer import Ticket
+from chatapi.storage.tickets import Ticket
 from tests.concurrency.batch import Batch, Pending, figures_of, said
 from tests.concurrency.model import SCOPES, Call, CounterPlace, Figures, Model
 from tests.concurrency.world import DEADLINE_S, LEASE_S, Clock, World
@@ -129,21 +129,28 @@ class Game(RuleBasedStateMachine):
         assert taken == self._write_end(call, settlement.state.value, figures, faults)
 
     def submit_batch(
-        self, settlements: list[tuple[Call, Settlement]], admissions: list[Admission], faults: list[str]
+        self,
+        settlements: list[tuple[Call, Settlement]],
+        doubted: list[Admission],
+        admissions: list[Admission],
+        faults: list[str],
     ) -> None:
-        """Ends and admissions, submitted together while the database fails as told."""
+        """Ends, admissions that were in doubt, and admissions, submitted together while the database fails as told."""
         writer, self.database.faults = self.world.writer, deque(faults)
         try:
-            tickets = writer.submit_all([*(settlement for _, settlement in settlements), *admissions])
+            ended = [settlement for _, settlement in settlements]
+            tickets = writer.submit_all([*ended, *(Abandonment(admission) for admission in doubted), *admissions])
             outcomes = [outcome_of(ticket) for ticket in tickets]
         finally:
             self.database.faults = deque()
         ends = [Pending(call, settlement.state.value, figures_of(settlement)) for call, settlement in settlements]
+        ends += [Pending(self._new_call(admission, 0), "abandoned", (0, 0, 0)) for admission in doubted]
         batch = Batch(self.model, ends, admissions, self._new_call)
         batch.play(faults)
         owed = {end.call.id for end in batch.owed}
-        assert outcomes[: len(settlements)] == [None if call.id in owed else True for call, _ in settlements]
-        decisions = [outcome for outcome in outcomes[len(settlements) :] if outcome is not None]
+        called = [call.id for call, _ in settlements] + [admission.call_id for admission in doubted]
+        assert outcomes[: len(called)] == [None if call_id in owed else True for call_id in called]
+        decisions = [outcome for outcome in outcomes[len(called) :] if outcome is not None]
         assert [said(decision) for decision in decisions] == batch.expected
         for decision in decisions:
             if isinstance(decision, Grant):

@@ -124,18 +124,24 @@ class LedgerMachine(Game):
     @rule(
         asked=st.lists(st.tuples(INDEX, INDEX, st.integers(0, 80), st.integers(1, 120)), min_size=1, max_size=4),
         ended=st.lists(st.tuples(INDEX, st.booleans()), max_size=4),
+        doubted=st.lists(INDEX, max_size=2),
         faults=FAULTS,
     )
     def submit_a_batch(
-        self, asked: list[tuple[int, int, int, int]], ended: list[tuple[int, bool]], faults: list[str]
+        self,
+        asked: list[tuple[int, int, int, int]],
+        ended: list[tuple[int, bool]],
+        doubted: list[int],
+        faults: list[str],
     ) -> None:
-        """Calls end and others ask to be admitted, all in one transaction, while the database may fail."""
+        """Calls end, admissions that were in doubt are ended, others ask: all at once, while the database may fail."""
         admissions = [
             ask(self._pick(self.people, who), self._pick(self.workers, where), Need(prompt, wanted, 1))
             for who, where, prompt, wanted in asked
         ]
         settlements = [self._ended(which, answered) for which, answered in ended] if self._known() else []
-        self.submit_batch(settlements, admissions, faults)
+        in_doubt = [ask(self._pick(self.people, who), self._pick(self.workers, who)) for who in doubted]
+        self.submit_batch(settlements, in_doubt, admissions, faults)
 
     @rule()
     def database_is_back(self) -> None:
@@ -230,6 +236,13 @@ class LedgerMachine(Game):
     def set_limit(self, whose: int, which: int, value: int | None) -> None:
         """A limit is set, or lifted."""
         self._set_limit(whose, which, value, self.model.now)
+
+    @precondition(lambda self: any(call.state == "held" for call in self._known()))
+    @rule(call=INDEX, which=INDEX, value=LIMIT_VALUES)
+    def set_limit_amid_calls(self, call: int, which: int, value: int | None) -> None:
+        """A limit is set for somebody whose calls are in flight."""
+        held = [known for known in self._known() if known.state == "held"]
+        self._set_limit(self.people.index(self._pick(held, call).claims), which, value, self.model.now)
 
     @rule(whose=INDEX, kind=st.sampled_from(["users", "access_tokens", "tenants"]))
     def admit_or_bar(self, whose: int, kind: str) -> None:

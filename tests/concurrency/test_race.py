@@ -21,7 +21,7 @@ from chatapi.domain.windows import Window
 from chatapi.storage.tables import counters
 from tests.concurrency.world import World, world_of
 from tests.support.faults import FaultyUpstream
-from tests.support.gateway import MakeGateway
+from tests.support.gateway import ONE_WORKER, MakeGateway
 from tests.support.postgres import DATABASES, FreshDatabase
 from tests.support.processes import PROJECT_ROOT, clean_environment
 from tests.support.routes import API, LIMIT_REACHED, refused_envelope
@@ -81,7 +81,7 @@ def test_processes_that_race_are_admitted_exactly_as_often_as_the_limit_allows(
 def test_the_eleventh_question_of_a_day_is_denied_by_two_gateways_at_the_same_instant(
     database_url: str, make_gateway: MakeGateway, faults: FaultyUpstream, marker: str
 ) -> None:
-    gateways = [make_gateway(database_url, start=False), make_gateway(database_url, start=False)]
+    gateways = [make_gateway(database_url, environment=ONE_WORKER, start=False) for _ in range(2)]
     gateways[0].start_with_users()
     gateways[1].start()
     token = gateways[0].sign_in("plain")

@@ -26,7 +26,7 @@ from chatapi.storage.tables import usage_days
 from tests.concurrency.model import utc
 from tests.concurrency.world import Clock, World, ask, world_of
 from tests.support.faults import FaultyUpstream
-from tests.support.gateway import JWT_SECRET, MakeGateway
+from tests.support.gateway import JWT_SECRET, ONE_WORKER, MakeGateway
 from tests.support.http import Http
 from tests.support.postgres import FreshDatabase
 from tests.support.processes import PROJECT_ROOT
@@ -198,10 +198,10 @@ def test_machines_whose_clocks_differ_agree_on_windows_and_on_access_tokens(
     fresh_database: FreshDatabase, make_gateway: MakeGateway, kind: str, marker: str
 ) -> None:
     url = fresh_database(kind)
-    right = make_gateway(url, start=False)
+    right = make_gateway(url, environment=ONE_WORKER, start=False)
     right.start_with_users()
     shifted_path = f"{PROJECT_ROOT / 'tests' / 'support' / 'shifted_clock'}:{PROJECT_ROOT}"
-    shifted = make_gateway(url, environment={"PYTHONPATH": shifted_path, "SHIFT_S": str(SHIFTS_S[kind])})
+    shifted = make_gateway(url, environment={**ONE_WORKER, "PYTHONPATH": shifted_path, "SHIFT_S": str(SHIFTS_S[kind])})
     user = right.users.take("plain")
     tokens = [gateway.exchange(user.name).json()["message"]["token"] for gateway in (shifted, right)]
     assert tokens[0] == tokens[1]
