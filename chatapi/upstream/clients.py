@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import httpx2
 import openai
 
+from chatapi.upstream.refusal import refuser
 from chatapi.upstream.targets import Target
 from chatapi.upstream.transport import Transport
 
@@ -23,7 +24,13 @@ def build_client(target: Target, transport: Transport, timeout: httpx2.Timeout) 
     It never retries, never follows redirects (a key could leave with them), and reads no proxy from the environment,
     because the target has it already.
     """
-    http_client = httpx2.Client(transport=transport, timeout=timeout, trust_env=False, follow_redirects=False)
+    http_client = httpx2.Client(
+        transport=transport,
+        timeout=timeout,
+        trust_env=False,
+        follow_redirects=False,
+        event_hooks={"response": [refuser(target.timeouts)]},
+    )
     if target.kind == "azure":
         # With a deployment every call is sent to it; without one, the client makes the model's name the deployment.
         return openai.AzureOpenAI(

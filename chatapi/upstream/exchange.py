@@ -66,6 +66,21 @@ class Exchange:
             patience.read_timeout_s = self._idle_timeout_s
             yield chunk
 
+    def read_soon(self, most_bytes: int, within_s: float) -> bytes:
+        """Read what comes within this time, whether or not that is all, and close."""
+        patience = self._patience
+        patience.read_timeout_s = within_s
+        patience.deadline_at = min(patience.deadline_at, time.monotonic() + within_s)
+        text = bytearray()
+        try:
+            while len(text) < most_bytes and time.monotonic() < patience.deadline_at and (chunk := self._read()):
+                text += chunk
+        except UpstreamError:
+            pass  # what has come is what there is
+        finally:
+            self.close()
+        return bytes(text[:most_bytes])
+
     def finish(self) -> None:
         """Close, as all that matters has been read; what little is left is read first, to use the connection again."""
         if self._closed:

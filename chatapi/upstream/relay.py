@@ -13,22 +13,19 @@ import time
 import httpx2
 import openai
 
-from chatapi.errors import UpstreamBroken, UpstreamError, UpstreamUnreachable
-from chatapi.upstream import json_text
-from chatapi.upstream.answer import Answer
+from chatapi.errors import UpstreamUnreachable
 from chatapi.upstream.asking import PATH, STREAM_HEADERS
 from chatapi.upstream.exchange import Exchange, cut_here
 from chatapi.upstream.letterhead import CALL_ID_HEADER, Letterhead
+from chatapi.upstream.refusal import SUCCESS, refusal
 from chatapi.upstream.said import key_in
 from chatapi.upstream.targets import Target, Timeouts
 from chatapi.upstream.ticket import Ticket
-from chatapi.upstream.translate import UPSTREAM_FAULTS, status_error, translate
+from chatapi.upstream.translate import UPSTREAM_FAULTS, translate
 from chatapi.upstream.transport import Transport
 
 OF_EACH_CALL = frozenset({b"content-length", CALL_ID_HEADER.lower().encode("ascii")})
 MOST_LETTERHEADS = 256
-LARGEST_REFUSAL_BYTES = 1024 * 1024
-SUCCESS = range(200, 300)
 
 
 class Relay:
@@ -73,7 +70,7 @@ class Relay:
         ticket.bind(exchange.close)
         if answer.status not in SUCCESS:
             try:
-                raise _refusal(answer, exchange)
+                raise refusal(answer, exchange)
             finally:
                 ticket.unbind()
         return exchange
@@ -97,23 +94,3 @@ class _Note(httpx2.BaseTransport):
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         self.request = request
         return httpx2.Response(200, json={})
-
-
-def _refusal(answer: Answer, exchange: Exchange) -> UpstreamError:
-    """What a status that is not 200 means; the answer's body says more."""
-    text = bytearray()
-    try:
-        for chunk in exchange.chunks():
-            text += chunk
-            if len(text) > LARGEST_REFUSAL_BYTES:
-                break
-    except UpstreamBroken:
-        if exchange.cut_here:
-            raise
-    finally:
-        exchange.close()
-    try:
-        body = json_text.loads(bytes(text))
-    except ValueError:
-        body = None
-    return status_error(answer.status, answer.headers, body, exchange.key)

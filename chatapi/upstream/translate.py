@@ -20,7 +20,7 @@ from chatapi.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from chatapi.upstream.said import error_object, key_in
+from chatapi.upstream.said import error_object
 
 UPSTREAM_FAULTS = (openai.OpenAIError, httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, OSError)
 """What `translate` understands; anything else is a fault of our own and is not hidden."""
@@ -31,8 +31,6 @@ CREDENTIALS_REFUSED = "the upstream refused this gateway's credentials"
 
 def translate(error: BaseException) -> UpstreamError:
     """The domain's error for one of UPSTREAM_FAULTS."""
-    if isinstance(error, openai.APIStatusError):
-        return status_error(error.status_code, error.response.headers, error.body, key_in(error.request.headers))
     cause = error.__cause__ if isinstance(error, openai.APIConnectionError) and error.__cause__ else error
     match cause:
         case httpx2.ConnectTimeout():

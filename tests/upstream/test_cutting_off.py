@@ -89,6 +89,24 @@ def test_a_whole_reply_that_trickles_can_be_cut_off() -> None:
         timer.join()
 
 
+def test_a_refusal_that_stalls_can_be_cut_off_and_is_one_all_the_same() -> None:
+    def stall(connection: socket.socket, _request: Request) -> None:
+        connection.sendall(b"HTTP/1.1 429 Reason\r\nContent-Length: 1000\r\n\r\n{")
+        connection.recv(1)
+
+    cancels: list[Callable[[], None]] = []
+    with serving(stall) as server, upstream_at(server.base_url) as upstream:
+        upstream.warm_up()
+        timer = threading.Timer(0.2, lambda: [cancel() for cancel in cancels])
+        timer.start()
+        began = time.monotonic()
+        with pytest.raises(UpstreamRateLimited) as caught:
+            upstream.complete(BODY, call_id="call-1", on_cancel=cancels.append)
+        assert time.monotonic() - began < 0.8
+        timer.join()
+    assert not caught.value.may_have_run
+
+
 def test_a_call_cut_off_before_it_is_sent_never_ran() -> None:
     with serving(answering(200, REPLY)) as server, upstream_at(server.base_url) as upstream:
         with pytest.raises(UpstreamUnreachable) as caught:

@@ -29,6 +29,7 @@ from tests.upstream.servers import (
     event,
     failure,
     response,
+    sending,
     serving,
     streaming,
     upstream_at,
@@ -119,6 +120,51 @@ def test_an_error_without_a_sensible_body_still_has_its_status(body: bytes) -> N
     assert "<" not in error.reason
 
 
+def stalling(connection: socket.socket, _request: Request) -> None:
+    connection.recv(1)
+
+
+def trickling(connection: socket.socket, _request: Request) -> None:
+    for _ in range(50):
+        connection.sendall(b" ")
+        time.sleep(0.05)
+
+
+def hang_up(connection: socket.socket, _request: Request) -> None:
+    connection.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("then", [stalling, trickling, hang_up])
+@pytest.mark.parametrize(
+    ("status", "kind"), [(400, UpstreamRefused), (429, UpstreamRateLimited), (500, UpstreamFailed)]
+)
+def test_a_refusal_is_one_also_if_its_body_never_ends(
+    status: int, kind: type[UpstreamError], then: Script, stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def script(connection: socket.socket, request: Request) -> None:
+        connection.sendall(response(status, b" " * 1000, "Retry-After: 7")[:-900])
+        then(connection, request)
+
+    monkeypatch.setattr("chatapi.upstream.refusal.LONGEST_REFUSAL_S", 0.2)
+    began = time.monotonic()
+    error = failure(script, stream=stream)
+    assert time.monotonic() - began < 2
+    assert type(error) is kind
+    assert (error.status, error.retry_after_s, error.may_have_run) == (status, 7, False)
+
+
+def test_a_refusal_is_one_also_if_its_body_cannot_be_decoded() -> None:
+    error = failure(answering(429, b"this is not gzip at all", "Content-Encoding: gzip"))
+    assert type(error) is UpstreamRateLimited
+    assert not error.may_have_run
+
+
+def test_what_a_proxy_says_in_plain_text_is_told() -> None:
+    error = failure(sending(response(503, b"No healthy upstream.", media_type="text/plain")))
+    assert error.reason == "the upstream answered 503: No healthy upstream."
+
+
 @pytest.mark.parametrize("field", ["error", "message", "detail"])
 def test_error_shapes_of_compatible_servers_are_understood(field: str) -> None:
     error = failure(answering(400, {field: "It is broken."}))
@@ -182,10 +228,6 @@ def test_a_silent_server_may_have_run(stream: bool) -> None:
     assert type(error) is UpstreamTimeout
     assert error.may_have_run
     assert time.monotonic() - began < 2
-
-
-def hang_up(connection: socket.socket, _request: Request) -> None:
-    connection.shutdown(socket.SHUT_RDWR)
 
 
 def half_a_reply(connection: socket.socket, _request: Request) -> None:
