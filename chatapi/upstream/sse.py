@@ -23,11 +23,9 @@ DONE_EVENT = b"data: [DONE]\n\n"
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event of a stream.
+    """What one event of a stream says; `[DONE]` says nothing.
 
     Args:
-        data: the payload, as it came (made valid UTF-8 if it was not).
-        done: whether this is `[DONE]`.
         text: what choice 0 says here, content or refusal.
         counted_text: everything that the model produced here, in all choices: also tool calls and shown reasoning.
         began: the indices of the choices in this event.
@@ -35,18 +33,11 @@ class Event:
         upstream_id: the upstream's own id of the answer.
     """
 
-    data: bytes
-    done: bool = False
     text: str = ""
     counted_text: str = ""
     began: frozenset[int] = frozenset()
     ended: frozenset[int] = frozenset()
     upstream_id: str | None = None
-
-    @property
-    def finished(self) -> bool:
-        """Whether a choice ends in this event."""
-        return bool(self.ended)
 
 
 def events_in(block: bytes) -> Iterator[Event]:
@@ -78,7 +69,7 @@ def read_event(data: bytes) -> Event:
         UpstreamBroken: it is neither `[DONE]` nor a JSON object.
     """
     if data.strip() == DONE:
-        return Event(DONE, done=True)
+        return Event()
     try:
         chunk = json_text.loads(data)
     except ValueError:
@@ -88,7 +79,6 @@ def read_event(data: bytes) -> Event:
     own_id = chunk.get("id")
     choices = [choice for choice in _list(chunk.get("choices")) if isinstance(choice, dict)]
     return Event(
-        data=_valid_utf8(data),
         text="".join(shown_text(choice, "delta") for choice in choices if _index(choice) == 0),
         counted_text="".join(produced_text(choice, "delta") for choice in choices),
         began=frozenset(map(_index, choices)),
@@ -104,11 +94,3 @@ def _index(choice: dict[str, Any]) -> int:
 
 def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _valid_utf8(data: bytes) -> bytes:
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data.decode("utf-8", "replace").encode()
-    return data

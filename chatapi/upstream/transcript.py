@@ -68,4 +68,4 @@ def _events(block: bytes) -> Iterator[Event]:
         try:
             yield read_event(data)
         except UpstreamBroken:
-            yield Event(data, counted_text=data.decode("utf-8", "replace"))
+            yield Event(counted_text=data.decode("utf-8", "replace"))

@@ -11,6 +11,7 @@ import pytest
 from chatapi.domain.usage import Usage, UsageSource
 from chatapi.errors import ConfigurationError
 from chatapi.settings import Settings
+from chatapi.upstream.sse import events_in
 from chatapi.upstream.upstreams import build_upstreams
 from tests.upstream.servers import (
     BODY,
@@ -138,17 +139,19 @@ def test_a_stream_gives_its_events_one_by_one_and_keeps_the_connection(way: str)
     with serving(streaming(*pieces)) as server, upstream_at(server.base_url) as upstream:
         for _ in range(3):
             stream = upstream.open(BODY | {"stream_options": {"include_usage": True}}, call_id="call-7")
-            events = list(stream)
+            relayed = b"".join(stream.stream)
             stream.close()
         assert stream.upstream_id == "chatcmpl-2"
         assert server.connections == 1
         request = server.requests[0]
     assert stream.stream.usage() == Usage(9, 0, 2, 0, UsageSource.UPSTREAM)
+    assert (json.dumps(usage_event).encode() in relayed) == (way == "relayed")
+    assert relayed.endswith(b"data: [DONE]\n\n")
+    events = list(events_in(relayed))
     if way == "relayed":
-        assert json.loads(events.pop(2).data) == usage_event
+        del events[2]
     assert [e.text for e in events] == ["Hel", "lo", ""]
-    assert [e.finished for e in events] == [False, True, False]
-    assert [e.done for e in events] == [False, False, True]
+    assert [e.ended for e in events] == [set(), {0}, set()]
     assert json.loads(request.body) == BODY | {"stream": True, "stream_options": {"include_usage": True}}
     assert request.headers["accept-encoding"] == "identity"
 
