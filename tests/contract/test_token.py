@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy
 
 from tests.support.faults import FaultyUpstream
-from tests.support.gateway import JWT_SECRET, Gateway, MakeGateway
+from tests.support.gateway import JWT_SECRET, ONE_WORKER, Gateway, MakeGateway
 from tests.support.routes import API, NO_SUCH_TOKEN, WRONG_CREDENTIALS, answered_envelope, refused_envelope
 from tests.support.users import CHEAP_HASH, PASSWORD
 
@@ -210,7 +210,7 @@ def test_an_address_that_a_client_invents_is_not_believed(sqlite_url: str, make_
 def test_the_time_zone_of_the_installation_is_that_of_the_expiration_time(
     database_url: str, make_gateway: MakeGateway, faults: FaultyUpstream
 ) -> None:
-    gateway = make_gateway(database_url, environment={"CHATAPI_TIMEZONE": "Asia/Tokyo"}, start=False)
+    gateway = make_gateway(database_url, environment={"CHATAPI_TIMEZONE": "Asia/Tokyo", **ONE_WORKER}, start=False)
     gateway.start_with_users()
     user = gateway.users.take()
     message = read_token(gateway.exchange(user.name), user.name)
@@ -220,7 +220,7 @@ def test_the_time_zone_of_the_installation_is_that_of_the_expiration_time(
 
 def test_the_jwt_survives_a_restart_byte_for_byte(database_url: str, make_gateway: MakeGateway) -> None:
     # No secret is given: the one that the first start makes is kept.
-    gateway = make_gateway(database_url, environment={"CHATAPI_JWT_SECRET_KEY": ""}, start=False)
+    gateway = make_gateway(database_url, environment={"CHATAPI_JWT_SECRET_KEY": "", **ONE_WORKER}, start=False)
     gateway.start_with_users()
     user = gateway.users.take()
     before = gateway.exchange(user.name)

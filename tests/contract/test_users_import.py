@@ -142,6 +142,7 @@ def test_a_name_of_another_tenant_is_an_error(gateway: Gateway, users_csv: Path,
     assert is_known(gateway, marker)
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_ten_thousand_users_with_hashes_take_under_twenty_seconds(
@@ -157,6 +158,7 @@ def test_ten_thousand_users_with_hashes_take_under_twenty_seconds(
     installation.close()
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 def test_a_hundred_thousand_lines_are_checked_to_the_last(gateway: Gateway, users_csv: Path, marker: str) -> None:
     rows = [f'{marker}-{number},"{CHEAP_HASH}",' for number in range(100_000)]

@@ -22,6 +22,7 @@ from tests.support.users import PASSWORD, User, UserPool
 
 JWT_SECRET = "the secret of the tests, which is longer than the sixty-four bytes that HS512 asks for"
 START_PATIENCE_S = 30.0
+ONE_WORKER = {"CHATAPI_WORKERS": "1"}  # for where others would only take seconds to start
 SHARED_SETTINGS = {
     # Tests tell logins apart by address, so that the failures of one do not throttle the others.
     "CHATAPI_TRUSTED_PROXIES": "1",
