@@ -186,7 +186,7 @@ counters = Table(
     Column("scope", Text, primary_key=True),
     Column("scope_id", ID, primary_key=True),
     Column("window", Text, primary_key=True),
-    Column("window_key", Text, primary_key=True),  # YYYY-MM-DD or YYYY-MM, in the tenant's time zone
+    Column("window_key", Text, primary_key=True),  # a local date, YYYY-MM, a minute in UTC, or '' at once
     Column("model", Text, primary_key=True, server_default=""),  # '' is any model
     _count("requests_used"),
     _count("requests_held"),
