@@ -6,13 +6,13 @@ everything), so the client has one too: it closes the connection, which is "cann
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, TypeVar
 
 import psycopg
-from gevent import Timeout, get_hub
-from gevent.monkey import is_module_patched
 from psycopg.abc import PQGen
 
 from chatapi.settings import Settings
@@ -41,7 +41,7 @@ class Connection(psycopg.Connection[Any]):
         Raises:
             psycopg.OperationalError: there was none in time; the connection is closed.
         """
-        if timeout is None and is_module_patched("select"):
+        if timeout is None and _waits_in_hub():
             return self._wait_in_hub(gen)
         try:
             return super().wait(gen, interval, self.silence_s if timeout is None else timeout)
@@ -53,6 +53,8 @@ class Connection(psycopg.Connection[Any]):
 
     def _wait_in_hub(self, gen: PQGen[T]) -> T:
         """The same under gevent, on the hub itself: psycopg's own way there makes a poll object for every answer."""
+        from gevent import Timeout, get_hub
+
         hub, limit = get_hub(), Timeout.start_new(self.silence_s)
         try:
             awaited = next(gen)
@@ -78,6 +80,16 @@ class Connection(psycopg.Connection[Any]):
             raise
         finally:
             limit.close()
+
+
+@cache
+def _waits_in_hub() -> bool:
+    """Whether threads are gevent's greenlets here. Without gevent nothing of it is loaded."""
+    if "gevent.monkey" not in sys.modules:
+        return False
+    from gevent.monkey import is_module_patched
+
+    return bool(is_module_patched("select"))
 
 
 @contextmanager
