@@ -142,7 +142,7 @@ def test_the_gateways_own_client_gets_on_with_it(demo: DemoServer) -> None:
         events = list(stream)
     assert reply.text == "".join(event.text for event in events) == ECHO + "x"
     assert reply.usage == stream.stream.usage()
-    assert events[-1].done
+    assert stream.stream.done
 
 
 def test_it_serves_on_loopback_only() -> None:
