@@ -10,11 +10,11 @@ import openai
 
 from chatapi.errors import UpstreamUnreachable
 from chatapi.upstream.answer import Decoded
+from chatapi.upstream.cutoff import Cutoff, holding
 from chatapi.upstream.exchange import Exchange, cut_here
 from chatapi.upstream.letterhead import CALL_ID_HEADER
 from chatapi.upstream.said import key_in
 from chatapi.upstream.targets import Timeouts
-from chatapi.upstream.ticket import Ticket, holding
 from chatapi.upstream.translate import UPSTREAM_FAULTS, translate
 
 PATH = "/chat/completions"
@@ -24,25 +24,25 @@ STREAM_HEADERS = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
 
 
 def ask(
-    client: openai.OpenAI, timeouts: Timeouts, body: Mapping[str, object], call_id: str, ticket: Ticket
+    client: openai.OpenAI, timeouts: Timeouts, body: Mapping[str, object], call_id: str, cutoff: Cutoff
 ) -> Exchange:
     """Send a chat completion to the upstream; return when the status and headers of its answer have come.
 
     Raises:
-        UpstreamError: there is no answer, or it is not 200, or the ticket was cancelled.
+        UpstreamError: there is no answer, or it is not 200, or the call was cut off.
     """
     headers = {CALL_ID_HEADER: call_id, UNREAD_HEADER: "stream"}
     if body.get("stream"):
         headers |= STREAM_HEADERS
-    if ticket.is_cancelled():
+    if cutoff.is_cancelled():
         raise UpstreamUnreachable("the call was cut off before it was sent")
     started_at = time.monotonic()
     try:
-        with holding(ticket):
+        with holding(cutoff):
             response = client.post(PATH, cast_to=httpx2.Response, body=dict(body), options={"headers": headers})
     except UPSTREAM_FAULTS as error:
         fault = translate(error)
-        raise (cut_here() if ticket.is_cancelled() and fault.may_have_run else fault) from error
+        raise (cut_here() if cutoff.is_cancelled() and fault.may_have_run else fault) from error
     exchange = Exchange(Decoded(response), timeouts, started_at, key_in(response.request.headers))
-    ticket.bind(exchange.close)
+    cutoff.bind(exchange.close)
     return exchange

@@ -11,10 +11,10 @@ import httpx2
 
 from chatapi.upstream.answer import ANSWER, Decoded
 from chatapi.upstream.answer import Answer as AnyAnswer
+from chatapi.upstream.cutoff import Cutoff, current_cutoff
 from chatapi.upstream.letterhead import Letterhead
 from chatapi.upstream.patience import Patience
 from chatapi.upstream.pool import Answer, Pool
-from chatapi.upstream.ticket import Ticket, current_ticket
 from chatapi.upstream.transport import Transport
 
 MOST_LETTERHEADS = 256
@@ -47,13 +47,13 @@ class GeventTransport(Transport):
             lines,
         )
         patience = _until_the_head(request.extensions["timeout"]["read"])
-        answer = self.pool.send(head, request.read(), patience, current_ticket())
+        answer = self.pool.send(head, request.read(), patience, current_cutoff())
         return _response(answer)
 
-    def relay(self, letterhead: Letterhead, call_id: str, body: bytes, ticket: Ticket) -> AnyAnswer:
+    def relay(self, letterhead: Letterhead, call_id: str, body: bytes, cutoff: Cutoff) -> AnyAnswer:
         """Send a body; return when the status and headers of its answer have come."""
         head = b"%b%b\r\nContent-Length: %d\r\n" % (self._lines(letterhead), call_id.encode("ascii"), len(body))
-        answer = self.pool.send(head, body, _until_the_head(self._read_timeout_s), ticket)
+        answer = self.pool.send(head, body, _until_the_head(self._read_timeout_s), cutoff)
         if answer.headers.get("content-encoding", "identity") == "identity":
             return answer
         return Decoded(_response(answer))  # not what was asked for

@@ -21,9 +21,9 @@ import httpcore2
 import httpx2
 
 from chatapi.upstream.answer import ANSWER, Answer, Decoded
+from chatapi.upstream.cutoff import Cutoff, bind_to_cutoff, holding
 from chatapi.upstream.letterhead import Letterhead
 from chatapi.upstream.patience import Patience
-from chatapi.upstream.ticket import Ticket, bind_to_ticket, holding
 from chatapi.upstream.transport import Transport
 
 MOST_CONNECTIONS = 1000
@@ -50,9 +50,9 @@ class PatientStream(httpcore2.NetworkStream):
         return self._inner.read(max_bytes, timeout if self.patience is None else self.patience.next_timeout_s())
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Write a request: the patience of the answer before it is over, and it can be cut off by its ticket."""
+        """Write a request: the patience of the answer before it is over, and its cutoff can end it."""
         self.patience = None
-        bind_to_ticket(self.abort)
+        bind_to_cutoff(self.abort)
         self._inner.write(buffer, timeout)
 
     def close(self) -> None:
@@ -168,9 +168,9 @@ class PlainTransport(Transport):
         body = _Body(answer.stream)
         return httpx2.Response(answer.status, headers=answer.headers, stream=body, extensions=extensions)
 
-    def relay(self, letterhead: Letterhead, call_id: str, body: bytes, ticket: Ticket) -> Answer:
+    def relay(self, letterhead: Letterhead, call_id: str, body: bytes, cutoff: Cutoff) -> Answer:
         """Send a body; return when the status and headers of its answer have come."""
-        with holding(ticket):
+        with holding(cutoff):
             return Decoded(self.handle_request(letterhead.request(call_id, body, self._timeout)))
 
     def close(self) -> None:

@@ -14,9 +14,9 @@ from gevent.lock import Semaphore
 from geventhttpclient._parser import HTTPParseError, HTTPResponseParser
 
 from chatapi.upstream.connection import Connection, NothingSent
+from chatapi.upstream.cutoff import Cutoff
 from chatapi.upstream.dialling import Dialler
 from chatapi.upstream.patience import Patience
-from chatapi.upstream.ticket import Ticket
 
 MOST_CALLS = 4000  # at once; as many as the worker takes from clients
 KEEPALIVE_EXPIRY_S = 30.0
@@ -34,14 +34,14 @@ class Pool:
         self._idle: deque[Connection] = deque()
         self._free = Semaphore(most_calls)
 
-    def send(self, head: bytes, body: bytes, patience: Patience, ticket: Ticket | None) -> Answer:
+    def send(self, head: bytes, body: bytes, patience: Patience, cutoff: Cutoff | None) -> Answer:
         """Send a request; return when the status and headers of its answer have come.
 
         Args:
             head: the request line and the header lines, each with its end.
             body: as its Content-Length says.
             patience: how long reads may block, also those of the body.
-            ticket: may cut the call off.
+            cutoff: may cut the call off.
 
         Raises:
             httpx2.TransportError: see above.
@@ -49,7 +49,7 @@ class Pool:
         if not self._free.acquire(timeout=self._wait_s):
             raise httpx2.PoolTimeout("too many calls are under way")
         try:
-            return self._send(head + self.dialler.headers + b"\r\n" + body, patience, ticket)
+            return self._send(head + self.dialler.headers + b"\r\n" + body, patience, cutoff)
         except BaseException:
             self._free.release()
             raise
@@ -70,15 +70,15 @@ class Pool:
         while self._idle and connection.idle_since - self._idle[0].idle_since > KEEPALIVE_EXPIRY_S:
             self._idle.popleft().close()
 
-    def _send(self, request: bytes, patience: Patience, ticket: Ticket | None) -> Answer:
+    def _send(self, request: bytes, patience: Patience, cutoff: Cutoff | None) -> Answer:
         while True:
             connection = self._rested()
             is_new = connection is None
             if connection is None:
                 connection = self.dialler.dial()
             connection.patience = patience
-            if ticket is not None:
-                ticket.bind(connection.abort)
+            if cutoff is not None:
+                cutoff.bind(connection.abort)
             try:
                 connection.send(request, self._write_timeout_s)
                 answer = Answer(self, connection)
@@ -86,7 +86,7 @@ class Pool:
                 return answer
             except NothingSent as error:
                 connection.close()
-                if is_new or (ticket is not None and ticket.is_cancelled()):
+                if is_new or (cutoff is not None and cutoff.is_cancelled()):
                     raise httpx2.ConnectError("the request could not be sent") from error
             except BaseException:
                 connection.close()

@@ -11,10 +11,10 @@ import httpx2
 from chatapi.errors import UpstreamError
 from chatapi.upstream import json_text
 from chatapi.upstream.answer import Answer, Decoded
+from chatapi.upstream.cutoff import bind_to_cutoff
 from chatapi.upstream.exchange import Exchange
 from chatapi.upstream.said import key_in
 from chatapi.upstream.targets import Timeouts
-from chatapi.upstream.ticket import bind_to_ticket
 from chatapi.upstream.translate import status_error
 
 SUCCESS = range(200, 300)
@@ -40,7 +40,7 @@ def refuser(timeouts: Timeouts) -> Callable[[httpx2.Response], None]:
             return
         answer = Decoded(response)
         exchange = Exchange(answer, timeouts, time.monotonic(), key_in(response.request.headers))
-        bind_to_ticket(exchange.close)
+        bind_to_cutoff(exchange.close)
         raise refusal(answer, exchange)
 
     return raise_refusal

@@ -15,12 +15,12 @@ import openai
 
 from chatapi.errors import UpstreamUnreachable
 from chatapi.upstream.asking import PATH, STREAM_HEADERS
+from chatapi.upstream.cutoff import Cutoff
 from chatapi.upstream.exchange import Exchange, cut_here
 from chatapi.upstream.letterhead import CALL_ID_HEADER, Letterhead
 from chatapi.upstream.refusal import SUCCESS, refusal
 from chatapi.upstream.said import key_in
 from chatapi.upstream.targets import Target, Timeouts
-from chatapi.upstream.ticket import Ticket
 from chatapi.upstream.translate import UPSTREAM_FAULTS, translate
 from chatapi.upstream.transport import Transport
 
@@ -44,35 +44,35 @@ class Relay:
         self._path_has_model = target.kind == "azure" and target.deployment is None
         self._letterhead = functools.lru_cache(MOST_LETTERHEADS)(self._take_down)
 
-    def send(self, body: bytes, model: str, call_id: str, ticket: Ticket, *, stream: bool) -> Exchange:
+    def send(self, body: bytes, model: str, call_id: str, cutoff: Cutoff, *, stream: bool) -> Exchange:
         """Send a chat completion; return when the status and headers of its answer have come.
 
         Args:
             body: the JSON to send, as it is.
             model: the model that it names.
             call_id: goes along as a header.
-            ticket: may cut the call off.
+            cutoff: may cut the call off.
             stream: whether the body asks for a stream.
 
         Raises:
-            UpstreamError: there is no answer, or it is not 200, or the ticket was cancelled.
+            UpstreamError: there is no answer, or it is not 200, or the call was cut off.
         """
         letterhead = self._letterhead(model if self._path_has_model else "", stream)
-        if ticket.is_cancelled():
+        if cutoff.is_cancelled():
             raise UpstreamUnreachable("the call was cut off before it was sent")
         started_at = time.monotonic()
         try:
-            answer = self._transport.relay(letterhead, call_id, body, ticket)
+            answer = self._transport.relay(letterhead, call_id, body, cutoff)
         except UPSTREAM_FAULTS as error:
             fault = translate(error)
-            raise (cut_here() if ticket.is_cancelled() and fault.may_have_run else fault) from error
+            raise (cut_here() if cutoff.is_cancelled() and fault.may_have_run else fault) from error
         exchange = Exchange(answer, self._timeouts, started_at, letterhead.key)
-        ticket.bind(exchange.close)
+        cutoff.bind(exchange.close)
         if answer.status not in SUCCESS:
             try:
                 raise refusal(answer, exchange)
             finally:
-                ticket.unbind()
+                cutoff.unbind()
         return exchange
 
     def _take_down(self, model: str, stream: bool) -> Letterhead:

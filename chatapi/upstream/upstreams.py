@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from chatapi.errors import ConfigurationError
 from chatapi.settings import Settings
+from chatapi.upstream.cutoff import Cutoff
 from chatapi.upstream.reply import UpstreamReply
 from chatapi.upstream.targets import Target, build_target
-from chatapi.upstream.ticket import Ticket
 
 if TYPE_CHECKING:
     from chatapi.upstream.stream import UpstreamStream
@@ -46,7 +46,7 @@ class Upstream:
         Raises:
             UpstreamError: saying what went wrong and whether the model may have run.
         """
-        return self._connected().complete(body, call_id, _ticket(on_cancel))
+        return self._connected().complete(body, call_id, _cutoff(on_cancel))
 
     def open(self, body: Mapping[str, object], *, call_id: str, on_cancel: OnCancel | None = None) -> UpstreamStream:
         """Open a stream with the openai client; `body` goes out with `stream`. Returns once the status is known.
@@ -56,14 +56,14 @@ class Upstream:
         Raises:
             UpstreamError: as above.
         """
-        return self._connected().open(body, call_id, _ticket(on_cancel))
+        return self._connected().open(body, call_id, _cutoff(on_cancel))
 
     def relay(self, body: bytes, model: str, *, call_id: str, on_cancel: OnCancel | None = None) -> UpstreamReply:
         """Make a plain chat completion; the bytes go out as they are. `model` is what they name.
 
         Args and raises: as above.
         """
-        return self._connected().relay(body, model, call_id, _ticket(on_cancel))
+        return self._connected().relay(body, model, call_id, _cutoff(on_cancel))
 
     def relay_stream(
         self, body: bytes, model: str, *, call_id: str, pass_usage: bool, on_cancel: OnCancel | None = None
@@ -72,7 +72,7 @@ class Upstream:
 
         Args and raises: as above; `pass_usage` says whether an event for usage alone is among those that come.
         """
-        return self._connected().relay_stream(body, model, call_id, _ticket(on_cancel), pass_usage=pass_usage)
+        return self._connected().relay_stream(body, model, call_id, _cutoff(on_cancel), pass_usage=pass_usage)
 
     def warm_up(self) -> None:
         """Import and make the client now (about a second), so that the first call does not wait for it."""
@@ -133,8 +133,8 @@ def build_upstreams(settings: Settings) -> Upstreams:
     return Upstreams(Upstream(build_target(settings), settings.model))
 
 
-def _ticket(on_cancel: OnCancel | None) -> Ticket:
-    ticket = Ticket()
+def _cutoff(on_cancel: OnCancel | None) -> Cutoff:
+    cutoff = Cutoff()
     if on_cancel is not None:
-        on_cancel(ticket.cancel)
-    return ticket
+        on_cancel(cutoff.cancel)
+    return cutoff

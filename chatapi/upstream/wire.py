@@ -15,13 +15,13 @@ from chatapi.errors import UpstreamBroken
 from chatapi.upstream import json_text
 from chatapi.upstream.asking import ask
 from chatapi.upstream.clients import build_client, build_transport
+from chatapi.upstream.cutoff import Cutoff
 from chatapi.upstream.exchange import Exchange
 from chatapi.upstream.relay import Relay
 from chatapi.upstream.reply import UpstreamReply
 from chatapi.upstream.said import stream_error
 from chatapi.upstream.stream import UpstreamStream
 from chatapi.upstream.targets import Target
-from chatapi.upstream.ticket import Ticket
 
 LARGEST_REPLY_BYTES = 64 * 1024 * 1024
 WHOLE_MEDIA_TYPES = {"application/json", "text/html"}
@@ -47,40 +47,40 @@ class Wire:
         """Close the connections."""
         self._client.close()
 
-    def complete(self, body: Mapping[str, object], call_id: str, ticket: Ticket) -> UpstreamReply:
+    def complete(self, body: Mapping[str, object], call_id: str, cutoff: Cutoff) -> UpstreamReply:
         """Make a plain chat completion with the openai client.
 
         Raises:
             UpstreamError: saying what went wrong and whether the model may have run.
         """
         whole = {name: value for name, value in body.items() if name not in {"stream", "stream_options"}}
-        return _reply(ask(self._client, self._timeouts, whole, call_id, ticket))
+        return _reply(ask(self._client, self._timeouts, whole, call_id, cutoff))
 
-    def open(self, body: Mapping[str, object], call_id: str, ticket: Ticket) -> UpstreamStream:
+    def open(self, body: Mapping[str, object], call_id: str, cutoff: Cutoff) -> UpstreamStream:
         """Open a streamed chat completion with the openai client.
 
         Raises:
             UpstreamError: as above.
         """
-        return _stream(ask(self._client, self._timeouts, {**body, "stream": True}, call_id, ticket), pass_usage=False)
+        return _stream(ask(self._client, self._timeouts, {**body, "stream": True}, call_id, cutoff), pass_usage=False)
 
-    def relay(self, body: bytes, model: str, call_id: str, ticket: Ticket) -> UpstreamReply:
+    def relay(self, body: bytes, model: str, call_id: str, cutoff: Cutoff) -> UpstreamReply:
         """Relay a plain chat completion.
 
         Raises:
             UpstreamError: as above.
         """
-        return _reply(self._relay.send(body, model, call_id, ticket, stream=False))
+        return _reply(self._relay.send(body, model, call_id, cutoff, stream=False))
 
     def relay_stream(
-        self, body: bytes, model: str, call_id: str, ticket: Ticket, *, pass_usage: bool
+        self, body: bytes, model: str, call_id: str, cutoff: Cutoff, *, pass_usage: bool
     ) -> UpstreamStream:
         """Relay a streamed chat completion; with `pass_usage` also the event that is there for its usage alone.
 
         Raises:
             UpstreamError: as above.
         """
-        return _stream(self._relay.send(body, model, call_id, ticket, stream=True), pass_usage=pass_usage)
+        return _stream(self._relay.send(body, model, call_id, cutoff, stream=True), pass_usage=pass_usage)
 
 
 def _stream(exchange: Exchange, *, pass_usage: bool) -> UpstreamStream:

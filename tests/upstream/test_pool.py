@@ -16,11 +16,11 @@ import pytest
 from chatapi.errors import UpstreamTimeout
 from chatapi.upstream.clients import runs_gevent
 from chatapi.upstream.connection import Connection
+from chatapi.upstream.cutoff import Cutoff
 from chatapi.upstream.dialling import Dialler
 from chatapi.upstream.gevent_transport import GeventTransport
 from chatapi.upstream.patience import Patience
 from chatapi.upstream.pool import Pool
-from chatapi.upstream.ticket import Ticket
 from tests.upstream.servers import (
     BODY,
     END,
@@ -51,8 +51,8 @@ def pool_to(server: ScriptedServer, **options: Any) -> Iterator[Pool]:
     pool.close()
 
 
-def send(pool: Pool, ticket: Ticket | None = None) -> bytes:
-    answer = pool.send(HEAD, b"{}", PATIENCE, ticket)
+def send(pool: Pool, cutoff: Cutoff | None = None) -> bytes:
+    answer = pool.send(HEAD, b"{}", PATIENCE, cutoff)
     body = b""
     while piece := answer.read():
         body += piece
@@ -127,29 +127,29 @@ def test_more_than_was_asked_for_is_no_answer_to_the_next_call(more: bytes) -> N
 def test_a_request_that_is_cut_off_before_it_was_acknowledged_may_have_come(monkeypatch: pytest.MonkeyPatch) -> None:
     """On loopback our own end is acknowledged at once, and the request with it; over a network nothing is yet."""
     monkeypatch.setattr(Connection, "_acked", lambda _self: 0)
-    ticket = Ticket()
+    cutoff = Cutoff()
 
     def script(connection: socket.socket, _request: Request) -> None:
         if len(server.requests) == 1:
             connection.sendall(response(200, b"{}"))
             return
-        ticket.cancel()
+        cutoff.cancel()
         raise OSError("nobody waits any more")
 
     with serving(script) as server, pool_to(server) as pool:
         send(pool)
         with pytest.raises((httpx2.RemoteProtocolError, httpx2.ReadError)):
-            send(pool, ticket)
+            send(pool, cutoff)
         assert len(server.requests) == 2
 
 
 def test_a_cancelled_request_is_not_tried_on_another_connection(server: ScriptedServer) -> None:
-    ticket = Ticket()
+    cutoff = Cutoff()
     with pool_to(server) as pool:
         send(pool)
-        ticket.cancel()
+        cutoff.cancel()
         with pytest.raises(httpx2.ConnectError):
-            send(pool, ticket)
+            send(pool, cutoff)
         assert len(server.requests) == 1
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
-class Ticket:
+class Cutoff:
     """One call's. It knows at any moment what must be cut: the connection that waits, or the answer that is read."""
 
     def __init__(self) -> None:
@@ -40,30 +40,30 @@ class Ticket:
 
 
 class _Now(threading.local):
-    ticket: Ticket | None = None
+    cutoff: Cutoff | None = None
 
 
 _now = _Now()
 
 
 @contextmanager
-def holding(ticket: Ticket) -> Iterator[None]:
-    """Within, connections that this thread or greenlet sends on are the ticket's."""
-    _now.ticket = ticket
+def holding(cutoff: Cutoff) -> Iterator[None]:
+    """Within, connections that this thread or greenlet sends on are the cutoff's."""
+    _now.cutoff = cutoff
     try:
         yield
     finally:
-        _now.ticket = None
-        ticket.unbind()  # the connection may serve another call by now
+        _now.cutoff = None
+        cutoff.unbind()  # the connection may serve another call by now
 
 
-def current_ticket() -> Ticket | None:
-    """The ticket that this thread or greenlet holds."""
-    return _now.ticket
+def current_cutoff() -> Cutoff | None:
+    """The cutoff that this thread or greenlet holds."""
+    return _now.cutoff
 
 
-def bind_to_ticket(cut: Callable[[], None]) -> None:
-    """Bind `cut` to the ticket that this thread or greenlet holds, if it holds one."""
-    ticket = _now.ticket
-    if ticket is not None:
-        ticket.bind(cut)
+def bind_to_cutoff(cut: Callable[[], None]) -> None:
+    """Bind `cut` to the cutoff that this thread or greenlet holds, if it holds one."""
+    cutoff = _now.cutoff
+    if cutoff is not None:
+        cutoff.bind(cut)
