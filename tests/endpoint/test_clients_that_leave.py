@@ -157,6 +157,17 @@ def test_a_client_that_leaves_a_silent_stream_is_charged_what_was_relayed(place:
     assert call.prompt_tokens == tokens.measure_prompt(MODEL, place.upstream.asked[0])
 
 
+def leave_while_asked(place: Place, client: socket.socket) -> None:
+    """The client leaves while the upstream is at it, which is then cut off; the call is charged its hold."""
+    place.await_asked(1)
+    time.sleep(0.1)
+    left_at = time.monotonic()
+    client.close()
+    place.assert_cut_since(left_at)
+    (call,) = place.endings()
+    assert call.kind == ("settled", "client_gone", False, "hold")
+
+
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("said", ["nothing", "a status"])
 def test_a_client_that_leaves_before_the_upstream_answers_is_charged_the_hold(
@@ -164,26 +175,14 @@ def test_a_client_that_leaves_before_the_upstream_answers_is_charged_the_hold(
 ) -> None:
     client = place.connect()
     client.sendall(raw_post(V1, body(said, stream=stream), access_token=place.gateway.sign_in()))
-    place.await_asked(1)
-    time.sleep(0.1)
-    left_at = time.monotonic()
-    client.close()
-    place.assert_cut_since(left_at)
-    (call,) = place.endings()
-    assert call.kind == ("settled", "client_gone", False, "hold")
+    leave_while_asked(place, client)
 
 
 def test_a_client_that_leaves_in_the_middle_of_a_plain_reply_is_charged_the_hold(place: Place) -> None:
     client = place.connect()
     token = place.gateway.sign_in()
     client.sendall(f"GET /api?q=half HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
-    place.await_asked(1)
-    time.sleep(0.1)
-    left_at = time.monotonic()
-    client.close()
-    place.assert_cut_since(left_at)
-    (call,) = place.endings()
-    assert call.kind == ("settled", "client_gone", False, "hold")
+    leave_while_asked(place, client)
 
 
 def kept(request: bytes) -> bytes:
