@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from chatapi.app import build_runtime
+from chatapi.parts import build_runtime
 from chatapi.domain.password_hashes import random_hash
 from chatapi.domain.user_csv import parse
 from chatapi.logic import schema

@@ -9,9 +9,6 @@ from flask import Flask
 from flask_jwt_extended import JWTManager
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from chatapi.domain.effective_limits import Defaults
-from chatapi.domain.limits import Metric
-from chatapi.domain.windows import Window
 from chatapi.endpoint import (
     chat_completions,
     chats,
@@ -26,16 +23,11 @@ from chatapi.endpoint import (
 )
 from chatapi.logic import installation, schema
 from chatapi.logic.keeping import Keeper
-from chatapi.logic.passwords import Hasher
-from chatapi.logic.running import RunningCalls
 from chatapi.logic.runtime import Runtime
-from chatapi.logic.turns import Turns
+from chatapi.parts import build_runtime
 from chatapi.settings import Settings, load_settings
-from chatapi.storage.engine import Clock, Database
+from chatapi.storage.engine import Clock
 from chatapi.storage.journal import Journal
-from chatapi.storage.ledger import Ledger, new_id
-from chatapi.storage.writer import LedgerWriter
-from chatapi.upstream.upstreams import Upstreams, build_upstreams
 
 
 class _App(Flask):
@@ -82,28 +74,6 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
     ):
         app.register_blueprint(blueprint)
     return app
-
-
-def build_runtime(settings: Settings, *, clock: Clock | None = None) -> Runtime:
-    """The parts that logic works with, for the service and for commands alike."""
-    database = Database(settings, clock)
-    ledger = Ledger(database, default_limits(settings), settings.lease_s)
-    return Runtime(
-        settings=settings,
-        database=database,
-        ledger=ledger,
-        writer=LedgerWriter(database, ledger),
-        upstreams=build_upstreams(settings) if settings.has_upstream else Upstreams(),
-        hasher=Hasher(settings.hashes_at_once),
-        turns=Turns(settings.wait_s, settings.wait_calls),
-        running=RunningCalls(new_id()),
-    )
-
-
-def default_limits(settings: Settings) -> Defaults:
-    """The limits of every user that has none of its own."""
-    daily = {Metric.REQUESTS: settings.daily_requests, Metric.TOKENS: settings.daily_tokens}
-    return {(metric, Window.DAY): value for metric, value in daily.items() if value is not None}
 
 
 def start_keeping(app: Flask) -> Keeper:

@@ -1,18 +1,14 @@
-"""What commands share: the installation that they work on, and how errors are said."""
+"""What commands share: the installation that they work on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
-import click
-
-from chatapi.app import build_runtime
-from chatapi.domain.names import can_be_kept
-from chatapi.errors import ChatAPIError
 from chatapi.logic import schema
 from chatapi.logic.runtime import Runtime
+from chatapi.parts import build_runtime
 from chatapi.settings import load_settings
 
 P = ParamSpec("P")
@@ -42,18 +38,3 @@ def with_runtime(command: Callable[Concatenate[Runtime, P], R]) -> Callable[P, R
         return command(runtime, *args, **kwargs)
 
     return with_database(run)
-
-
-class SayErrors(click.Group):
-    """A group whose commands end with exit status 1 and one clear message when something is wrong."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a domain error is a message, not a traceback."""
-        try:
-            return super().invoke(ctx)
-        except ChatAPIError as error:
-            raise click.ClickException(str(error)) from error
-        except UnicodeEncodeError as error:
-            if can_be_kept(error.object):
-                raise
-            raise click.ClickException("An argument is not UTF-8 text.") from error

@@ -7,9 +7,9 @@ import sys
 
 import click
 
-from chatapi.app import build_runtime
 from chatapi.errors import ConfigurationError
 from chatapi.logic import demo, installation, schema
+from chatapi.parts import build_runtime
 from chatapi.settings import Settings, load_settings
 
 NO_UPSTREAM = """No upstream is configured. Set one of these, in the environment or in envs/.env:

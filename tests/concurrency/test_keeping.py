@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from chatapi.app import build_runtime
+from chatapi.parts import build_runtime
 from chatapi.domain.calls import Grant
 from chatapi.logic.keeping import Keeper
 from chatapi.logic.runtime import Runtime

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from chatapi.app import build_runtime
+from chatapi.parts import build_runtime
 from chatapi.domain.password_hashes import HashCost
 from chatapi.logic.passwords import Hasher
 from chatapi.logic.runtime import Runtime
