@@ -39,7 +39,6 @@ class Commands(SayErrors):
         try:
             command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
         finally:
-            gc.freeze()
             gc.enable()
         return command
 
