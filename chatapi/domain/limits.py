@@ -134,10 +134,11 @@ class Denial:
 
 
 class Price(NamedTuple):
-    """The most that a token of a model may cost, in nano-dollars."""
+    """The most that a token of a model may cost, and a call besides its tokens, in nano-dollars."""
 
     prompt: int
     completion: int
+    call: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,8 @@ class Need:
         """The most that the call may cost with so much completion, in nano-dollars; 0 when nobody knows its price."""
         if self.price is None:
             return 0
-        return self.prompt_bound * self.price.prompt + completion_tokens * self.price.completion
+        price = self.price
+        return self.prompt_bound * price.prompt + completion_tokens * price.completion + price.call
 
 
 @dataclass(frozen=True, slots=True)
