@@ -107,11 +107,11 @@ def _in_utc(moment: time) -> time:
 
 
 def _price(owner: types.Provider, info: types.ModelInfo, moment: datetime) -> ModelPrice | None:
-    """The price at one moment; None where the list has the model without a price that is more than nothing."""
+    """The price at one moment; None where the list has the model, but no price of it."""
     from genai_prices import __version__
 
     listed = dict(_listed(info.get_prices(moment)))
-    if not any(_highest(price) for price in listed.values()):
+    if not listed:
         return None
     levels = {STANDARD: _levels(listed)}
     for tier in _service_tiers(owner, info):
@@ -131,10 +131,10 @@ def _service_tiers(owner: types.Provider, info: types.ModelInfo) -> set[str]:
 
 
 def _listed(prices: types.ModelPrice) -> Iterator[tuple[str, Decimal | types.TieredPrices]]:
-    """The prices that are there, by their keys at genai-prices."""
+    """The prices that are there, by their keys at genai-prices. What costs nothing there is not known to be free."""
     for key in (*TOKENS.values(), *UNITS, REQUESTS):
         price = getattr(prices, key)
-        if price is not None:
+        if price is not None and _highest(price) > 0:
             yield key, price
 
 
