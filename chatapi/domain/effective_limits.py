@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from chatapi.domain.counters import Named
 from chatapi.domain.limits import Limit, Metric, Scope
+from chatapi.domain.money import read_dollars
 from chatapi.domain.windows import KEPT, Window
 
 Defaults = Mapping[tuple[Metric, Window], int]
@@ -44,8 +45,10 @@ LimitSetting = int | Unset
 HIGHEST_LIMIT = 10**15
 
 
-def read_limit(text: str) -> LimitSetting:
+def read_limit(text: str, metric: Metric = Metric.REQUESTS) -> LimitSetting:
     """Read a limit as people write it: a whole number of 0 or more, `unlimited`, or nothing (or `inherit`) to inherit.
+
+    Of `cost` it is an amount of US dollars, such as 12.50, and read as nano-dollars.
 
     Raises:
         ValueError: it is none of these; the message says what would be right and does not repeat what was given.
@@ -55,6 +58,12 @@ def read_limit(text: str) -> LimitSetting:
         return Unset.INHERIT
     if word == Unset.UNLIMITED:
         return Unset.UNLIMITED
+    if metric is Metric.COST:
+        try:
+            return read_dollars(word)
+        except ValueError:
+            problem = "must be an amount of dollars, such as 12.50, or 'unlimited', or empty to inherit"
+            raise ValueError(problem) from None
     if word.isascii() and word.isdigit() and len(word) <= len(str(HIGHEST_LIMIT)) and int(word) <= HIGHEST_LIMIT:
         return int(word)
     raise ValueError("must be a whole number from 0 to 10^15, or 'unlimited', or empty to inherit")

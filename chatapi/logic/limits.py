@@ -47,10 +47,8 @@ def set_limit(
         model: the model that is limited, as upstreams name it; '' is any.
 
     Raises:
-        InvalidInput: there is no such user or tenant, it is closed, or no such metric can be limited.
+        InvalidInput: there is no such user or tenant, or it is closed.
     """
-    if metric is Metric.COST:
-        raise InvalidInput("Cost cannot be limited: limit requests or tokens.")
     with runtime.database.write() as connection:
         tenant_id, scope_id = _ids(connection, target)
         change = LimitChange(tenant_id, target.scope, scope_id, metric, window, setting, model)
