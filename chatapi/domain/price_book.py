@@ -8,8 +8,11 @@ from functools import lru_cache
 from types import MappingProxyType
 
 from chatapi.domain.known_prices import Span, known_prices, load
-from chatapi.domain.prices import ModelPrice
+from chatapi.domain.prices import STANDARD, ModelPrice, nanodollars
+from chatapi.domain.token_prices import Level, TokenPrices, Unit
+from chatapi.settings.upstreams import ConfiguredPrice, Model
 
+OF_TOKENS = {"cached_prompt": "cached"}  # where the file says it in another word
 REMEMBERED = 4096  # models and days; names are the clients', so there is no end of them
 
 
@@ -25,6 +28,11 @@ class PriceBook:
             model: sorted(prices, key=lambda price: price.since or date.min) for model, prices in overrides.items()
         }
         self._on = lru_cache(maxsize=REMEMBERED)(self._find)
+
+    @classmethod
+    def of(cls, models: Mapping[str, Model]) -> PriceBook:
+        """The book in which the configured prices of these models win."""
+        return cls({name: [_configured(price) for price in model.prices] for name, model in models.items()})
 
     def load(self) -> None:
         """Import the list now: a quarter of a second that would otherwise stop the first call, and all others."""
@@ -51,3 +59,17 @@ class PriceBook:
         if configured:
             return (Span(time.min, configured[-1]),)
         return known_prices(model, provider, day)
+
+
+def _configured(price: ConfiguredPrice) -> ModelPrice:
+    levels = tuple(
+        Level(
+            above, TokenPrices(**{OF_TOKENS.get(kind, kind): nanodollars(each, 10**6) for kind, each in kinds.items()})
+        )
+        for above, kinds in price.per_million.items()
+    )
+    units = {
+        Unit(unit): {variant: nanodollars(each) for variant, each in variants.items()}
+        for unit, variants in price.per_unit.items()
+    }
+    return ModelPrice("configuration", price.since, {STANDARD: levels}, units, nanodollars(price.per_request))
