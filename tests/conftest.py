@@ -5,6 +5,8 @@ fresh_database                             the same for as many as one likes: `f
 faults, llama_url                          an upstream that fails on demand; a real one
 gateway, llama_gateway                     a running gateway on each database in turn, before one of these two
 make_gateway                               a gateway of the test's own, with its own settings
+make_lasting_gateway, lasting_database     the same for fixtures that all tests of a module share, as a gateway takes
+lasting_database_url                       seconds to start; each test takes a user, and so a tenant, of its own
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -28,7 +30,8 @@ from tests.support.postgres import DATABASES, FreshDatabase, Postgres, SQLiteTem
 from tests.support.users import UserPool
 
 FAR_FROM_MIDNIGHT_S = 15
-SHARED_BY = 4  # times as many tests need users of a shared gateway as of any other
+EARLY_S = 45  # of a minute: what a test does takes less than the rest
+SHARED_BY = 40  # times as many tests need users of a shared gateway as of any other
 
 # They begin first, so that nobody waits for the last of them alone (with pytest-xdist's --no-loadscope-reorder).
 LONGEST = (
@@ -36,6 +39,7 @@ LONGEST = (
     "chaos/test_reload.py",
     "concurrency/test_named_counters.py",
     "upstream/test_gevent.py",
+    "contract/test_two_gateways.py",
     "concurrency/test_race.py",
     "storage/test_audit.py",
     "contract/test_configuration.py",
@@ -115,6 +119,22 @@ def database_url(request: pytest.FixtureRequest, fresh_database: FreshDatabase) 
     return fresh_database(request.param)
 
 
+@pytest.fixture(scope="module")
+def lasting_database(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[FreshDatabase]:
+    """As `fresh_database`; what it makes goes with the module."""
+    databases = _Databases(request, tmp_path_factory)
+    yield databases
+    databases.close()
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def lasting_database_url(request: pytest.FixtureRequest, lasting_database: FreshDatabase) -> str:
+    """As `database_url`, shared by the tests of a module."""
+    return lasting_database(request.param)
+
+
 @pytest.fixture(scope="session")
 def faults() -> Iterator[FaultyUpstream]:
     """The upstream that fails on demand."""
@@ -182,6 +202,19 @@ def _shared(gateway: Gateway) -> Iterator[Gateway]:
 @pytest.fixture
 def make_gateway(faults: FaultyUpstream) -> Iterator[MakeGateway]:
     """Make gateways with settings of their own; they stop with the test. `upstream_url` is `faults` unless given."""
+    with _gateways(faults) as make:
+        yield make
+
+
+@pytest.fixture(scope="module")
+def make_lasting_gateway(faults: FaultyUpstream) -> Iterator[MakeGateway]:
+    """As `make_gateway`, for fixtures whose gateways are shared by the tests of a module."""
+    with _gateways(faults) as make:
+        yield make
+
+
+@contextmanager
+def _gateways(faults: FaultyUpstream) -> Iterator[MakeGateway]:
     with ExitStack() as stack:
 
         def make(
@@ -215,6 +248,14 @@ def far_from_midnight() -> None:
     left_s = 86400 - time.time() % 86400
     if left_s < FAR_FROM_MIDNIGHT_S:
         time.sleep(left_s + 0.5)
+
+
+@pytest.fixture
+def early_in_a_minute() -> None:
+    """What is counted per minute is not counted across two of them: wait for the new one where it is about to begin."""
+    second = time.time() % 60
+    if second > EARLY_S:
+        time.sleep(60 - second + 0.2)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import httpx2
 
 from tests.support.gateway import Gateway
+from tests.support.http import NO_TLS
 from tests.support.routes import MODEL, messages
 
 
@@ -48,7 +49,7 @@ def _read(base_url: str, text: str, token: str, streamed: Streamed) -> None:
     headers = {"Authorization": f"Bearer {token}"}
     try:
         with (
-            httpx2.Client(base_url=base_url, timeout=30.0, trust_env=False) as client,
+            httpx2.Client(base_url=base_url, timeout=30.0, trust_env=False, verify=NO_TLS) as client,
             client.stream("POST", "/v1/chat/completions", json=body, headers=headers) as answer,
         ):
             streamed.status = answer.status_code

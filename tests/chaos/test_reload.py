@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -23,14 +22,13 @@ from tests.chaos.test_killed_worker import assert_sound, long_text
 from tests.concurrency.world import world_of
 from tests.support.faults import FaultyUpstream
 from tests.support.gateway import Gateway, MakeGateway
-from tests.support.http import event_lines
+from tests.support.http import NO_TLS, event_lines
 from tests.support.ledger import endings
 from tests.support.routes import API
 
 pytestmark = pytest.mark.chaos
 GRACE_S = 8
 STREAMS = 20
-NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # it saves each client from reading all certificates
 SETTINGS = {
     "CHATAPI_GRACEFUL_TIMEOUT_S": str(GRACE_S),
     "CHATAPI_WORKERS": "2",

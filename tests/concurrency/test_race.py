@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 from collections import Counter as Tally
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import select
@@ -20,17 +19,12 @@ from chatapi.domain.limits import Metric
 from chatapi.domain.windows import Window
 from chatapi.storage.tables import counters
 from tests.concurrency.world import World, world_of
-from tests.support.faults import FaultyUpstream
-from tests.support.gateway import ONE_WORKER, MakeGateway
 from tests.support.postgres import DATABASES, FreshDatabase
 from tests.support.processes import PROJECT_ROOT, clean_environment
-from tests.support.routes import API, LIMIT_REACHED, refused_envelope
 
 RACES = int(os.environ.get("CHATAPI_RACES", "1"))
 PROCESSES, THREADS, LIMIT = 4, 16, 1000
 START_S = 2.0  # until every process is there
-DEFAULT_QUOTA = 10
-SHORTEST_DAY_S, LONGEST_DAY_S = 1, 25 * 3600
 
 
 def race(url: str, people: list[str]) -> Tally[str]:
@@ -75,23 +69,3 @@ def test_processes_that_race_are_admitted_exactly_as_often_as_the_limit_allows(
         assert happened["denied"] == PROCESSES * THREADS
         assert used(world, scope_id) == (LIMIT, 0)
         assert world.audit() == []
-
-
-@pytest.mark.usefixtures("far_from_midnight")
-def test_the_eleventh_question_of_a_day_is_denied_by_two_gateways_at_the_same_instant(
-    database_url: str, make_gateway: MakeGateway, faults: FaultyUpstream, marker: str
-) -> None:
-    gateways = [make_gateway(database_url, environment=ONE_WORKER, start=False) for _ in range(2)]
-    gateways[0].start_with_users()
-    gateways[1].start()
-    token = gateways[0].sign_in("plain")
-    answers = [API.ask(gateways[number % 2], f"{marker} {number}", token) for number in range(DEFAULT_QUOTA)]
-    assert [answer.status_code for answer in answers] == [200] * DEFAULT_QUOTA
-    with ThreadPoolExecutor(2) as pool:
-        denials = list(pool.map(lambda gateway: API.ask(gateway, marker, token), gateways))
-    assert [denial.status_code for denial in denials] == [429, 429]
-    assert [refused_envelope(denial) for denial in denials] == [LIMIT_REACHED] * 2
-    waits = [int(denial.headers["retry-after"]) for denial in denials]
-    assert all(SHORTEST_DAY_S <= wait <= LONGEST_DAY_S for wait in waits)
-    assert abs(waits[0] - waits[1]) <= 1
-    assert len(faults.about(marker)) == DEFAULT_QUOTA

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from tests.support.faults import FaultyUpstream
-from tests.support.gateway import Gateway, MakeGateway
-from tests.support.postgres import Postgres
+from tests.support.gateway import ONE_WORKER, Gateway, MakeGateway
+from tests.support.postgres import FreshDatabase, Postgres
 from tests.support.routes import ROUTES, refused_envelope
 
 PATIENCE_S = 20.0
-Refusal = tuple[httpx2.Response, Callable[[httpx2.Response], str]]  # an answer and how to read it
 
 
 def assert_unavailable(gateway: Gateway, token: str, marker: str) -> None:
     """Every route and the password exchange say 503, when to come back, and nothing of what is inside."""
-    exchange = gateway.exchange(gateway.users.take().name)
-    refusals: list[Refusal] = [(exchange, refused_envelope)]
-    refusals += [(route.ask(gateway, marker, token), route.refusal) for route in ROUTES]
-    for answer, refusal in refusals:
+    with ThreadPoolExecutor(1 + len(ROUTES)) as pool:  # at once, as each takes as long as a database is waited for
+        exchange = pool.submit(gateway.exchange, gateway.users.take().name)
+        asked = [(pool.submit(route.ask, gateway, marker, token), route.refusal) for route in ROUTES]
+    for asking, refusal in [(exchange, refused_envelope), *asked]:
+        answer = asking.result()
         assert answer.status_code == 503, answer.text
         assert int(answer.headers["retry-after"]) > 0
         message = refusal(answer).lower()
@@ -55,7 +54,7 @@ def own_postgres() -> Iterator[Postgres]:
 def test_while_postgresql_is_stopped_nothing_is_answered_and_afterwards_all_is(
     own_postgres: Postgres, make_gateway: MakeGateway, faults: FaultyUpstream, marker: str
 ) -> None:
-    gateway = make_gateway(own_postgres.url(own_postgres.create()), start=False)
+    gateway = make_gateway(own_postgres.url(own_postgres.create()), environment=ONE_WORKER, start=False)
     gateway.start_with_users()
     token = gateway.somebody
     assert ROUTES[0].ask(gateway, "hello", token).status_code == 200
@@ -69,6 +68,14 @@ def test_while_postgresql_is_stopped_nothing_is_answered_and_afterwards_all_is(
     assert gateway.http.get("/readyz").status_code == 200
 
 
+@pytest.fixture(scope="module")
+def on_sqlite(lasting_database: FreshDatabase, make_lasting_gateway: MakeGateway) -> Gateway:
+    """A gateway on SQLite."""
+    gateway = make_lasting_gateway(lasting_database("sqlite"), start=False)
+    gateway.start_with_users()
+    return gateway
+
+
 @contextmanager
 def write_locked(url: str) -> Iterator[None]:
     """Hold SQLite's write lock, as a process that is stuck in a transaction does."""
@@ -79,28 +86,24 @@ def write_locked(url: str) -> Iterator[None]:
 
 
 def test_while_sqlite_is_locked_nothing_is_answered_and_afterwards_all_is(
-    sqlite_url: str, make_gateway: MakeGateway, faults: FaultyUpstream, marker: str
+    on_sqlite: Gateway, faults: FaultyUpstream, marker: str
 ) -> None:
-    gateway = make_gateway(sqlite_url, start=False)
-    gateway.start_with_users()
-    token = gateway.somebody
-    assert ROUTES[0].ask(gateway, "hello", token).status_code == 200
-    with write_locked(sqlite_url):
-        assert_unavailable(gateway, token, marker)
-        assert gateway.http.get("/healthz").status_code == 200
+    token = on_sqlite.somebody
+    assert ROUTES[0].ask(on_sqlite, "hello", token).status_code == 200
+    with write_locked(on_sqlite.database_url):
+        assert_unavailable(on_sqlite, token, marker)
+        assert on_sqlite.http.get("/healthz").status_code == 200
         assert not faults.about(marker)
-    await_recovery(gateway, token)
+    await_recovery(on_sqlite, token)
 
 
-def test_a_locked_sqlite_file_does_not_stop_the_other_requests(sqlite_url: str, make_gateway: MakeGateway) -> None:
-    gateway = make_gateway(sqlite_url, start=False)
-    gateway.start_with_users()
-    token = gateway.somebody
-    with write_locked(sqlite_url), ThreadPoolExecutor(8) as pool:
-        stuck = [pool.submit(ROUTES[0].ask, gateway, "hello", token) for _ in range(8)]
+def test_a_locked_sqlite_file_does_not_stop_the_other_requests(on_sqlite: Gateway) -> None:
+    token = on_sqlite.somebody
+    with write_locked(on_sqlite.database_url), ThreadPoolExecutor(8) as pool:
+        stuck = [pool.submit(ROUTES[0].ask, on_sqlite, "hello", token) for _ in range(8)]
         time.sleep(0.3)
         for _ in range(5):
             started = time.monotonic()
-            assert gateway.http.get("/healthz").status_code == 200
+            assert on_sqlite.http.get("/healthz").status_code == 200
             assert time.monotonic() - started < 0.5
         assert {waiting.result().status_code for waiting in stuck} == {503}

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
@@ -18,50 +14,12 @@ from tests.concurrency.test_windows import served
 from tests.concurrency.world import Clock
 from tests.support.commands import run_here
 from tests.support.faults import FaultyUpstream
-from tests.support.gateway import JWT_SECRET, Gateway, MakeGateway
-from tests.support.http import Http
+from tests.support.gateway import JWT_SECRET, Gateway
+from tests.support.limits import A_MINUTE_S, PATH, ask, limit, rate_limited, statuses
 from tests.support.routes import API, LIMIT_REACHED, messages, refused_envelope, refused_error
 from tests.support.users import CHEAP_HASH, User
 
 pytestmark = pytest.mark.usefixtures("far_from_midnight")
-
-PATH = "/v1/chat/completions"
-A_MINUTE_S = 60
-EARLY_S = 45  # of a minute: what a test does takes less than the rest
-WAIT_S = 0.6
-MANY_WORDS = "word " * 100  # ten seconds of a slow stream
-
-
-@pytest.fixture
-def early_in_a_minute() -> None:
-    """What is counted per minute is not counted across two of them: wait for the new one where it is about to begin."""
-    second = time.time() % A_MINUTE_S
-    if second > EARLY_S:
-        time.sleep(A_MINUTE_S - second + 0.2)
-
-
-def limit(gateway: Gateway, value: str, *more: str) -> None:
-    gateway.cli("limits", "set", value, *more)
-
-
-def ask(gateway: Gateway, token: str, text: str = "hello", **more: Any) -> httpx2.Response:
-    body = {"model": "tiny", "messages": messages(text), **more}
-    return gateway.http.post(PATH, json=body, access_token=token)
-
-
-def statuses(gateway: Gateway, token: str, count: int, **more: Any) -> list[int]:
-    return [ask(gateway, token, **more).status_code for _ in range(count)]
-
-
-def rate_limited(answer: httpx2.Response) -> str:
-    """The message of a denial that a client may come back from within a minute."""
-    assert answer.status_code == 429, answer.text
-    said = refused_error(answer)
-    error = answer.json()["error"]
-    assert (error["type"], error["code"], error["param"]) == ("rate_limit_exceeded", "rate_limit_exceeded", None)
-    assert 1 <= int(answer.headers["retry-after"]) <= A_MINUTE_S
-    assert "x-should-retry" not in answer.headers
-    return said
 
 
 @pytest.mark.usefixtures("early_in_a_minute")
@@ -171,54 +129,6 @@ def test_a_limit_set_in_the_middle_of_a_minute_counts_what_was_there_and_what_is
     assert gateway.run("audit").returncode == 0
 
 
-@contextmanager
-def slow_stream(gateway: Gateway, token: str, marker: str) -> Iterator[None]:
-    """A stream that has begun and goes on for seconds; the client leaves it at the end of the block."""
-    body = {"model": "tiny", "messages": messages(f"{marker} fault:slow {MANY_WORDS}"), "stream": True}
-    with gateway.http.stream(PATH, json=body, access_token=token) as answer:
-        assert answer.status_code == 200
-        lines = answer.iter_lines()  # which closes the answer when nobody has it any more
-        next(lines)
-        yield
-
-
-def test_of_calls_at_once_the_third_waits_shortly_and_is_admitted_when_one_ends(
-    make_gateway: MakeGateway, database_url: str, marker: str
-) -> None:
-    gateway = make_gateway(database_url, environment={"CHATAPI_WAIT_S": str(WAIT_S)}, start=False)
-    gateway.start_with_users()
-    user, other = gateway.users.take("many"), gateway.users.take("many")
-    token = gateway.token(user)
-    limit(gateway, "2", "--user", user.name, "--window", "at-once")
-    with slow_stream(gateway, token, marker):
-        with slow_stream(gateway, token, marker):
-            asked_at = time.monotonic()
-            said = rate_limited(ask(gateway, token))
-            assert WAIT_S * 0.9 < time.monotonic() - asked_at < WAIT_S + 3
-            assert said == (
-                "The limit of 2 requests at once for this user does not allow this call: 0 used, 2 held by calls in "
-                "flight, 1 needed. There is room again when one of them ends."
-            )
-            assert statuses(gateway, gateway.token(other), 3) == [200] * 3
-            assert gateway.run("audit").returncode == 0
-        assert await_admission(gateway, token).status_code == 200
-        limit(gateway, "1", "--user", user.name, "--window", "at-once")
-        assert "2 requests" not in rate_limited(ask(gateway, token))
-        limit(gateway, "2", "--user", user.name, "--window", "at-once")
-        assert ask(gateway, token).status_code == 200
-    limit(gateway, "1", "--user", user.name, "--window", "at-once")
-    assert await_admission(gateway, token).status_code == 200
-    assert gateway.run("audit").returncode == 0
-
-
-def await_admission(gateway: Gateway, token: str) -> httpx2.Response:
-    """Ask again until a client that left has been noticed, which may take a second."""
-    give_up_at = time.monotonic() + 5
-    while (answer := ask(gateway, token)).status_code == 429 and time.monotonic() < give_up_at:
-        pass
-    return answer
-
-
 def test_who_waits_for_a_place_at_once_gets_it_when_a_call_ends(
     gateway: Gateway, faults: FaultyUpstream, marker: str
 ) -> None:
@@ -233,38 +143,6 @@ def test_who_waits_for_a_place_at_once_gets_it_when_a_call_ends(
         assert not second.done() and not faults.about(f"second {marker}")
         faults.open_gate(marker)
         assert [first.result().status_code, second.result().status_code] == [200, 200]
-
-
-@pytest.mark.usefixtures("early_in_a_minute")
-def test_a_limit_set_while_two_gateways_serve_admits_exactly_as_many_as_it_says(
-    make_gateway: MakeGateway, database_url: str
-) -> None:
-    gateways = [make_gateway(database_url, start=False) for _ in range(2)]
-    gateways[0].start_with_users()
-    gateways[1].start()
-    user = gateways[0].users.take("many")
-    token = gateways[0].token(user)
-    most, answered, enough = 60, list[int](), threading.Event()
-
-    def call(number: int) -> None:
-        http = Http(gateways[number % 2].base_url)
-        body = {"model": "tiny", "messages": messages("hello")}
-        while (status := http.post(PATH, json=body, access_token=token).status_code) == 200:
-            answered.append(status)
-            if len(answered) >= most // 3:
-                enough.set()
-        assert status == 429
-        http.close()
-
-    with ThreadPoolExecutor(8) as pool:
-        callers = [pool.submit(call, number) for number in range(8)]
-        assert enough.wait(30)
-        limit(gateways[0], str(most), "--user", user.name, "--window", "minute")
-        for caller in callers:
-            caller.result()
-    assert len(answered) == most
-    assert f"{most} used, 0 held" in rate_limited(ask(gateways[1], token))
-    assert gateways[0].run("audit").returncode == 0
 
 
 def test_when_the_minute_has_passed_calls_are_admitted_again(

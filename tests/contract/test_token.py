@@ -13,10 +13,9 @@ import jwt
 import pytest
 import sqlalchemy
 
-from tests.support.faults import FaultyUpstream
 from tests.support.gateway import JWT_SECRET, ONE_WORKER, Gateway, MakeGateway
 from tests.support.routes import API, NO_SUCH_TOKEN, WRONG_CREDENTIALS, answered_envelope, refused_envelope
-from tests.support.users import CHEAP_HASH, PASSWORD
+from tests.support.users import PASSWORD
 
 PAIR_FAILURES = 5  # CHATAPI_LOGIN_PAIR_FAILURES by default
 ADDRESS_FAILURES = 12  # what the shared gateways are set to
@@ -196,37 +195,38 @@ def test_too_many_failures_from_one_address_must_wait_whoever_they_name(gateway:
     assert int(answer.headers["retry-after"]) > 0
 
 
-def test_an_address_that_a_client_invents_is_not_believed(sqlite_url: str, make_gateway: MakeGateway) -> None:
-    gateway = make_gateway(sqlite_url)
-    path = gateway.folder / "one.csv"
-    path.write_text(f'username,password,password_hash\nsomeone,,"{CHEAP_HASH}"\n')
-    gateway.cli("users", "import", str(path))
+@pytest.fixture(scope="module")
+def in_tokyo(lasting_database_url: str, make_lasting_gateway: MakeGateway) -> Gateway:
+    """A gateway in another time zone that trusts no proxy, with the secret that it made when it first started."""
+    environment = {"CHATAPI_TIMEZONE": "Asia/Tokyo", "CHATAPI_JWT_SECRET_KEY": "", **ONE_WORKER}
+    gateway = make_lasting_gateway(lasting_database_url, environment=environment, start=False)
+    gateway.start_with_users()
+    return gateway
+
+
+def test_an_address_that_a_client_invents_is_not_believed(in_tokyo: Gateway) -> None:
+    someone = in_tokyo.users.take()
     answers = [
-        gateway.exchange("someone", "wrong", address=gateway.address()).status_code for _ in range(PAIR_FAILURES + 1)
+        in_tokyo.exchange(someone.name, "wrong", address=in_tokyo.address()).status_code
+        for _ in range(PAIR_FAILURES + 1)
     ]
     assert answers == [401] * PAIR_FAILURES + [429]
 
 
-def test_the_time_zone_of_the_installation_is_that_of_the_expiration_time(
-    database_url: str, make_gateway: MakeGateway, faults: FaultyUpstream
-) -> None:
-    gateway = make_gateway(database_url, environment={"CHATAPI_TIMEZONE": "Asia/Tokyo", **ONE_WORKER}, start=False)
-    gateway.start_with_users()
-    user = gateway.users.take()
-    message = read_token(gateway.exchange(user.name), user.name)
-    in_tokyo = datetime.fromtimestamp(claims_of(message["token"])["exp"], UTC) + timedelta(hours=9)
-    assert message["expiration_time"] == in_tokyo.strftime("%Y-%m-%d %H:%M:%S")
+def test_the_time_zone_of_the_installation_is_that_of_the_expiration_time(in_tokyo: Gateway) -> None:
+    user = in_tokyo.users.take()
+    message = read_token(in_tokyo.exchange(user.name), user.name)
+    claims = jwt.decode(message["token"], options={"verify_signature": False})
+    there = datetime.fromtimestamp(claims["exp"], UTC) + timedelta(hours=9)
+    assert message["expiration_time"] == there.strftime("%Y-%m-%d %H:%M:%S")
 
 
-def test_the_jwt_survives_a_restart_byte_for_byte(database_url: str, make_gateway: MakeGateway) -> None:
-    # No secret is given: the one that the first start makes is kept.
-    gateway = make_gateway(database_url, environment={"CHATAPI_JWT_SECRET_KEY": "", **ONE_WORKER}, start=False)
-    gateway.start_with_users()
-    user = gateway.users.take()
-    before = gateway.exchange(user.name)
-    gateway.stop()
-    gateway.start()
-    after = gateway.exchange(user.name)
+def test_the_jwt_survives_a_restart_byte_for_byte(in_tokyo: Gateway) -> None:
+    user = in_tokyo.users.take()
+    before = in_tokyo.exchange(user.name)
+    in_tokyo.stop()
+    in_tokyo.start()
+    after = in_tokyo.exchange(user.name)
     assert [before.status_code, after.status_code] == [201, 200]
     assert before.json() == after.json()
 

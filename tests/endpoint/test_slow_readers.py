@@ -14,7 +14,7 @@ import pytest
 from chatapi.endpoint.connections import Connection, notice_vanishing
 from tests.support.gateway import Gateway, MakeGateway
 from tests.support.http import raw_post
-from tests.support.ledger import await_endings
+from tests.support.ledger import await_endings, endings
 from tests.support.routes import messages
 from tests.upstream.servers import END, STREAM_HEAD, Request, delta, event, serving
 
@@ -28,9 +28,12 @@ class Endless:
     """An upstream that goes on until it is cut off or has sent `rounds` large events."""
 
     def __init__(self) -> None:
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
         self.rounds = ROUNDS
         self.sent = 0
-        self.cut_at: float | None = None
+        self.cut_at = 0.0
 
     def __call__(self, connection: socket.socket, _request: Request) -> None:
         connection.sendall(STREAM_HEAD)
@@ -44,16 +47,24 @@ class Endless:
             raise
 
 
-@pytest.fixture
-def upstream() -> Endless:
+@pytest.fixture(scope="module")
+def endless() -> Endless:
     return Endless()
 
 
 @pytest.fixture
-def gateway(database_url: str, make_gateway: MakeGateway, upstream: Endless) -> Iterator[Gateway]:
+def upstream(endless: Endless) -> Endless:
+    endless.begin_anew()
+    return endless
+
+
+@pytest.fixture(scope="module")
+def gateway(lasting_database_url: str, make_lasting_gateway: MakeGateway, endless: Endless) -> Iterator[Gateway]:
     settings = {"CHATAPI_WORKERS": "1", "CHATAPI_SEND_TIMEOUT_S": str(SEND_TIMEOUT_S)}
-    with serving(upstream) as server:
-        gateway = make_gateway(database_url, upstream_url=server.base_url, environment=settings, start=False)
+    with serving(endless) as server:
+        gateway = make_lasting_gateway(
+            lasting_database_url, upstream_url=server.base_url, environment=settings, start=False
+        )
         gateway.start_with_users()
         yield gateway
         gateway.close()
@@ -76,10 +87,11 @@ def begin(gateway: Gateway, client: socket.socket) -> None:
 
 
 def test_who_reads_nothing_is_cut_and_charged_as_a_client_that_left(gateway: Gateway, upstream: Endless) -> None:
+    before = len(endings(gateway.database_url))
     with connect(gateway) as client:
         begin(gateway, client)
         began = time.monotonic()
-        (call,) = await_endings(gateway.database_url, 1, SEND_TIMEOUT_S + 10)
+        (call,) = await_endings(gateway.database_url, 1, SEND_TIMEOUT_S + 10, after=before)
         took = time.monotonic() - began
         with pytest.raises(ConnectionResetError):
             while client.recv(65_536):
@@ -87,14 +99,14 @@ def test_who_reads_nothing_is_cut_and_charged_as_a_client_that_left(gateway: Gat
     assert call.kind == ("settled", "client_gone", True, "counted")
     assert call.completion_tokens > 0
     assert SEND_TIMEOUT_S <= took < SEND_TIMEOUT_S + 5
-    assert upstream.cut_at is not None
+    assert upstream.cut_at > began
     assert upstream.sent < ROUNDS
     assert gateway.run("audit").returncode == 0
 
 
 def test_who_reads_slowly_gets_it_all(gateway: Gateway, upstream: Endless) -> None:
     upstream.rounds = 60
-    received = bytearray()
+    received, before = bytearray(), len(endings(gateway.database_url))
     with connect(gateway) as client:
         begin(gateway, client)
         until = time.monotonic() + 1.7 * SEND_TIMEOUT_S  # at twice the time the kernel would give up
@@ -104,7 +116,7 @@ def test_who_reads_slowly_gets_it_all(gateway: Gateway, upstream: Endless) -> No
         while piece := client.recv(65_536):
             received += piece
     assert bytes(received).endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
-    (call,) = await_endings(gateway.database_url, 1, 10)
+    (call,) = await_endings(gateway.database_url, 1, 10, after=before)
     assert call.ended == "completed"
 
 

@@ -38,11 +38,11 @@ def endings(database_url: str) -> list[Ending]:
         return [Ending(row[0], row[1] or "", *row[2:]) for row in rows]
 
 
-def await_endings(database_url: str, count: int, patience_s: float) -> list[Ending]:
-    """Wait until there are `count` calls, none of which is held; all calls."""
+def await_endings(database_url: str, count: int, patience_s: float, *, after: int = 0) -> list[Ending]:
+    """Wait until there are `count` calls after the first `after`, none of which is held; those calls."""
     give_up_at = time.monotonic() + patience_s
     while True:
-        found = endings(database_url)
+        found = endings(database_url)[after:]
         if len(found) == count and all(call.state != "held" for call in found):
             return found
         assert time.monotonic() < give_up_at, found

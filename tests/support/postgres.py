@@ -76,7 +76,8 @@ class Postgres:
             migrate(self.url(template))
             self._template = template
         name = f"test_{uuid.uuid4().hex}"
-        self.execute(f"CREATE DATABASE {name} TEMPLATE {self._template}")
+        # Copying files takes a fifth of the time of writing every page to the log, which is how it is done by default.
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {self._template} STRATEGY file_copy")
         return name
 
     def drop(self, name: str) -> None:

@@ -15,14 +15,14 @@ PASSWORD = "a password of the tests: ünïcödé"
 # The cheapest argon2id there is: what a login costs is not what these tests are about.
 CHEAP_HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
 
-# How many users of which kind a gateway of one test gets, and their columns `daily_requests` and `daily_tokens`.
+# How many users of which kind the gateway of one test gets, and their columns `daily_requests` and `daily_tokens`.
 KINDS: dict[str, tuple[int, str, str]] = {
-    "plain": (120, "", ""),  # the default quota: CHATAPI_DAILY_REQUESTS
-    "one": (20, "1", ""),
-    "none": (20, "0", ""),
-    "many": (500, "100000", ""),
-    "tokens": (10, "100000", "5000"),
-    "few_tokens": (5, "100000", "20"),
+    "plain": (12, "", ""),  # the default quota: CHATAPI_DAILY_REQUESTS
+    "one": (2, "1", ""),
+    "none": (2, "0", ""),
+    "many": (50, "100000", ""),
+    "tokens": (1, "100000", "5000"),
+    "few_tokens": (1, "100000", "20"),
 }
 COLUMNS = ["username", "password", "tenant", "role", "daily_requests", "daily_tokens", "password_hash"]
 
