@@ -11,8 +11,6 @@ from collections.abc import Mapping
 
 import orjson
 
-from chatapi.domain.chat_request import ChatRequest
-from chatapi.domain.limits import Need
 from chatapi.errors import InvalidRequest
 
 CALL_OVERHEAD = 64  # tokens that a model's chat template adds to a prompt, whatever is in it
@@ -24,25 +22,6 @@ BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 RENDERED = frozenset({"tools", "functions", "response_format"})
 HTML_SAFE = "<>&'"  # what chat templates may write as \u003c and so on
 LEAST_COMPLETION = 16  # tokens per choice below which a call is not worth sending
-
-
-def need_of(request: ChatRequest, default_cap: int, prompt_bound: int | None = None, *, loose: bool = False) -> Need:
-    """The upper bound of a chat completion, in tokens.
-
-    Args:
-        request: as checked.
-        default_cap: the completion cap per choice, in tokens, where the client asked for none.
-        prompt_bound: a tighter bound of the prompt, where one was counted.
-        loose: whether the prompt can still be counted.
-    """
-    wanted = request.cap if request.cap is not None else default_cap
-    return Need(
-        prompt_bound=prompt_bound_of(request.body) if prompt_bound is None else prompt_bound,
-        completion_wanted=request.choices * wanted,
-        completion_least=request.choices * min(wanted, LEAST_COMPLETION),
-        choices=request.choices,
-        loose=loose,
-    )
 
 
 def prompt_bound_of(body: Mapping[str, object]) -> int:
@@ -57,7 +36,7 @@ def prompt_bound_of(body: Mapping[str, object]) -> int:
     if body.get("tools") or body.get("functions"):
         overhead += TOOLS_OVERHEAD
     others = sum(
-        _bytes_when_rendered(value) if name in RENDERED else _bytes_of(value)
+        bytes_when_rendered(value) if name in RENDERED else bytes_of(value)
         for name, value in body.items()
         if name != "messages" or not rows
     )
@@ -71,23 +50,23 @@ def part_bound(part: object) -> int:
         InvalidRequest: nothing here can bound it.
     """
     if not isinstance(part, dict):
-        return _bytes_of(part)
+        return bytes_of(part)
     match part.get("type"):
         case "image_url" if "image_url" in part:
-            return IMAGE_BOUND + _bytes_of_fields({**part, "image_url": _beside_the_image(part["image_url"])})
+            return IMAGE_BOUND + bytes_of_fields({**part, "image_url": _beside_the_image(part["image_url"])})
         case "file":
             problem = "Files in messages are not supported: their tokens cannot be bounded before the call."
             raise InvalidRequest(problem, param="messages", code="unsupported_value")
-    return _bytes_of_fields(part)
+    return bytes_of_fields(part)
 
 
 def _message_bound(message: object) -> int:
     if not isinstance(message, dict):
-        return _bytes_of(message)
+        return bytes_of(message)
     content = message.get("content")
     if not isinstance(content, list):
-        return _bytes_of_fields(message)
-    return _bytes_of_fields({**message, "content": ""}) + sum(part_bound(part) for part in content)
+        return bytes_of_fields(message)
+    return bytes_of_fields({**message, "content": ""}) + sum(part_bound(part) for part in content)
 
 
 def _beside_the_image(image: object) -> object:
@@ -102,16 +81,17 @@ def _beside_the_image(image: object) -> object:
     return {**image, "url": ""} if is_image else image
 
 
-def _bytes_of_fields(value: Mapping[str, object]) -> int:
-    return sum(len(name.encode()) + _bytes_of(item) for name, item in value.items())
+def bytes_of_fields(value: Mapping[str, object]) -> int:
+    """The bytes of an object's fields, their names with them."""
+    return sum(len(name.encode()) + bytes_of(item) for name, item in value.items())
 
 
-def _bytes_of(value: object) -> int:
+def bytes_of(value: object) -> int:
     """The UTF-8 bytes of a text; of anything else, those of its JSON, which is longer than all text in it."""
     return len(value.encode()) if isinstance(value, str) else len(orjson.dumps(value))
 
 
-def _bytes_when_rendered(value: object) -> int:
+def bytes_when_rendered(value: object) -> int:
     """The bytes of JSON as a chat template may show it to the model: indented, and whatever can be escaped escaped."""
     text = json.dumps(value, indent=4, default=lambda number: int(orjson.dumps(number)))  # more than 64 bits
     return len(text) + 5 * sum(text.count(character) for character in HTML_SAFE)

@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 MOST_TOKENS = 10**12  # of one call that are believed; no database takes integers of any size
 
+PROMPT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
+COMPLETION_DETAILS = ("completion_tokens_details", "output_tokens_details")
+
 
 class UsageSource(StrEnum):
     """Where the figures of a call's usage come from."""
@@ -32,22 +35,27 @@ class Usage(NamedTuple):
         return self.prompt_tokens + self.completion_tokens
 
     @classmethod
-    def reported(cls, usage: object) -> Usage | None:
+    def reported(cls, usage: object, *, completes: bool = True) -> Usage | None:
         """Read the `usage` object of an OpenAI reply; None when it is absent or makes no sense.
 
-        Source: OpenAI's API reference, `CompletionUsage`. A figure that is no integer from 0 to `MOST_TOKENS`
-        is not believed, and then the whole report is not: the caller counts instead.
+        Source: OpenAI's API reference: `CompletionUsage`, and `ResponseUsage` and its like, which say `input_tokens`
+        and `output_tokens`. A figure that is no integer from 0 to `MOST_TOKENS` is not believed, and then the whole
+        report is not: the caller counts instead.
+
+        Args:
+            usage: the object.
+            completes: whether there is a completion, so that a report must name it.
         """
         if not isinstance(usage, dict):
             return None
-        prompt_details = usage.get("prompt_tokens_details") or {}
-        completion_details = usage.get("completion_tokens_details") or {}
+        prompt_details, completion_details = _details(usage, PROMPT_DETAILS), _details(usage, COMPLETION_DETAILS)
         if not isinstance(prompt_details, dict) or not isinstance(completion_details, dict):
             return None
+        completion = usage.get("completion_tokens", usage.get("output_tokens"))
         figures = (
-            usage.get("prompt_tokens"),
+            usage.get("prompt_tokens", usage.get("input_tokens")),
             prompt_details.get("cached_tokens") or 0,
-            usage.get("completion_tokens"),
+            0 if completion is None and not completes else completion,
             completion_details.get("reasoning_tokens") or 0,
         )
         if not all(
@@ -59,3 +67,8 @@ class Usage(NamedTuple):
         if prompt == 0:  # nothing is answered to nothing
             return None
         return cls(prompt, cached, completion, reasoning, UsageSource.UPSTREAM)
+
+
+def _details(usage: dict[str, object], names: tuple[str, ...]) -> object:
+    """The first of these objects that there is, or an empty one."""
+    return next((details for name in names if (details := usage.get(name))), {})

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chatapi.domain.bounds import need_of
 from chatapi.domain.calls import Admission, Decision, Grant, Refusal
-from chatapi.domain.chat_request import ChatRequest
 from chatapi.domain.limits import Denial, Metric
+from chatapi.domain.model_request import ModelRequest
 from chatapi.domain.principals import Claims
 from chatapi.errors import InvalidRequest, QuotaDenied, Unavailable, UnknownAccessToken
 from chatapi.logic.running import Client, RunningCall
@@ -29,15 +28,20 @@ class Ask:
 
     claims: Claims
     endpoint: str
-    request: ChatRequest
+    request: ModelRequest
     client: Client | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """An admitted call: its hold is in the ledger, and this is what to send, and where."""
+    """An admitted call: its hold is in the ledger, and this is what to send, and where.
 
-    ask: Ask
+    Args:
+        request: as the upstream is asked it.
+        body: which that makes of it, for the model that it resolved to.
+    """
+
+    request: ModelRequest
     grant: Grant
     call: RunningCall
     upstream: Upstream
@@ -48,11 +52,13 @@ def admit(runtime: Runtime, ask: Ask) -> Admitted:
     """Hold the bound of a call.
 
     Raises:
+        InvalidRequest: the upstream cannot be asked this, or nothing bounds it.
         UnknownAccessToken: the access token, its user or its tenant is not in force.
         QuotaDenied: a limit is in the way.
         Unavailable: the database cannot answer; nothing is held.
     """
     upstream, model = runtime.upstreams.resolve(ask.request.model)
+    request = ask.request.at(upstream.kind, model)
     default_cap = runtime.settings.default_completion_tokens
     admission = Admission(
         call_id=new_id(),
@@ -61,23 +67,23 @@ def admit(runtime: Runtime, ask: Ask) -> Admitted:
         endpoint=ask.endpoint,
         model=model,
         upstream=upstream.name,
-        need=need_of(ask.request, default_cap, loose=tokens.has_vocabulary(model)),
+        need=request.need(default_cap, loose=tokens.has_vocabulary(model)),
         deadline_s=runtime.settings.call_deadline_s,
     )
     runtime.running.enter(admission.call_id)
     try:
-        grant = _granted(runtime, ask, admission)
+        grant = _granted(runtime, ask, request, admission)
     except BaseException:
         runtime.running.leave(admission.call_id)
         raise
     call = RunningCall(grant.call, runtime.writer, runtime.running, admission.deadline_s)
     if ask.client is not None:
         call.watch(ask.client)
-    cap = grant.call.completion_granted // ask.request.choices if grant.bounded else None
-    return Admitted(ask, grant, call, upstream, ask.request.upstream_body(model, cap))
+    cap = grant.call.completion_granted // request.choices if grant.bounded else None
+    return Admitted(request, grant, call, upstream, request.upstream_body(model, cap))
 
 
-def _granted(runtime: Runtime, ask: Ask, admission: Admission) -> Grant:
+def _granted(runtime: Runtime, ask: Ask, request: ModelRequest, admission: Admission) -> Grant:
     asking = admission
 
     def submit() -> Decision:
@@ -87,7 +93,7 @@ def _granted(runtime: Runtime, ask: Ask, admission: Admission) -> Grant:
         decision = _submit(runtime, asking)
         if not asking.need.loose or not _bytes_in_the_way(decision):
             return decision
-        asking = _counted(runtime, ask, admission)
+        asking = _counted(runtime, request, admission)
         return _submit(runtime, asking)
 
     decision = runtime.turns.take(ask.claims, submit)
@@ -102,10 +108,10 @@ def _granted(runtime: Runtime, ask: Ask, admission: Admission) -> Grant:
     return decision
 
 
-def _counted(runtime: Runtime, ask: Ask, admission: Admission) -> Admission:
+def _counted(runtime: Runtime, request: ModelRequest, admission: Admission) -> Admission:
     """The same call with its prompt counted by the model's own vocabulary, where that is less than its bytes."""
-    prompt = min(tokens.count_prompt(admission.model, ask.request.body), admission.need.prompt_bound)
-    return admission._replace(need=need_of(ask.request, runtime.settings.default_completion_tokens, prompt))
+    prompt = min(tokens.count_prompt(admission.model, request.prompt()), admission.need.prompt_bound)
+    return admission._replace(need=request.need(runtime.settings.default_completion_tokens, prompt))
 
 
 def _submit(runtime: Runtime, admission: Admission) -> Decision:

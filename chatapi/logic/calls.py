@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import orjson
-
 from chatapi.domain.calls import Charge, Grant
 from chatapi.domain.limits import Standing
 from chatapi.domain.usage import Usage
@@ -18,6 +16,7 @@ from chatapi.logic.admission import Admitted, Ask, admit
 from chatapi.logic.counting import counted
 from chatapi.logic.runtime import Runtime
 from chatapi.logic.streams import MeteredStream
+from chatapi.upstream.parcel import pack
 from chatapi.upstream.reply import UpstreamReply
 
 __all__ = ["Answer", "Ask", "open_stream", "run"]
@@ -49,8 +48,8 @@ def run(runtime: Runtime, ask: Ask, *, relayed: bool = False) -> Answer:
     call = admitted.call
     try:
         if relayed:
-            body = orjson.dumps(admitted.body)
-            reply = admitted.upstream.relay(body, call.held.model, call_id=call.held.call_id, on_cancel=call.on_stop)
+            parcel = pack(admitted.request, admitted.body, call.held.model)
+            reply = admitted.upstream.relay(parcel, call_id=call.held.call_id, on_cancel=call.on_stop)
         else:
             reply = admitted.upstream.complete(admitted.body, call_id=call.held.call_id, on_cancel=call.on_stop)
         charge = _charge(admitted, reply)
@@ -74,13 +73,8 @@ def open_stream(runtime: Runtime, ask: Ask, *, relayed: bool = False) -> Metered
     call = admitted.call
     try:
         if relayed:
-            stream = admitted.upstream.relay_stream(
-                orjson.dumps(admitted.body),
-                call.held.model,
-                call_id=call.held.call_id,
-                pass_usage=ask.request.include_usage,
-                on_cancel=call.on_stop,
-            )
+            parcel = pack(admitted.request, admitted.body, call.held.model)
+            stream = admitted.upstream.relay_stream(parcel, call_id=call.held.call_id, on_cancel=call.on_stop)
         else:
             stream = admitted.upstream.open(admitted.body, call_id=call.held.call_id, on_cancel=call.on_stop)
     except UpstreamError as error:
@@ -93,8 +87,8 @@ def open_stream(runtime: Runtime, ask: Ask, *, relayed: bool = False) -> Metered
 
 
 def _charge(admitted: Admitted, reply: UpstreamReply) -> Charge:
-    """Reported usage; else what was sent and got, counted; the hold if the model may have thought unseen."""
-    if reply.usage is None and admitted.ask.request.reasons:
+    """Reported usage; else what was sent and got, counted; the hold if that may not be all."""
+    if reply.usage is None and not admitted.request.countable:
         return Charge.at_hold(admitted.call.held, answered=True)
     return Charge(answered=True, usage=reply.usage or counted(admitted, reply.counted_text))
 

@@ -14,6 +14,5 @@ def counted(admitted: Admitted, produced: str) -> Usage:
     never free.
     """
     model = admitted.grant.call.model
-    body = admitted.ask.request.body
-    prompt = tokens.measure_prompt(model, body) + tokens.bound_of_other_parts(body)
+    prompt = tokens.charged_prompt(model, admitted.request.prompt())
     return Usage(prompt, 0, tokens.count_text(model, produced), 0, UsageSource.COUNTED)

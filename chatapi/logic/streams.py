@@ -13,8 +13,8 @@ from chatapi.errors import UpstreamBroken, UpstreamError
 from chatapi.logic.admission import Admitted
 from chatapi.logic.counting import counted
 from chatapi.logic.running import CLIENT_GONE
-from chatapi.upstream.sse import DONE_EVENT, events_in
-from chatapi.upstream.stream import UpstreamStream
+from chatapi.upstream.byte_stream import RelayedStream
+from chatapi.upstream.sse import events_in
 
 log = structlog.get_logger()
 
@@ -22,9 +22,10 @@ log = structlog.get_logger()
 class MeteredStream:
     """The events of one admitted call. Whoever serves it calls `close()` when the client is done or gone."""
 
-    def __init__(self, admitted: Admitted, stream: UpstreamStream) -> None:
+    def __init__(self, admitted: Admitted, stream: RelayedStream) -> None:
         self.grant = admitted.grant
         self.usage: Usage | None = None
+        self.content_type = stream.content_type
         self._admitted = admitted
         self._stream = stream
         self._closing = threading.Lock()
@@ -32,7 +33,7 @@ class MeteredStream:
         admitted.call.on_finish(self.close)
 
     def blocks(self) -> Iterator[bytes]:
-        """The upstream's events as they come, one or several whole ones at a time, the last of them `[DONE]`: that one,
+        """The upstream's events as they come, one or several whole ones at a time. The one that ends them (`[DONE]`),
         and what came with it, is given only when the settlement is written.
 
         Raises:
@@ -40,7 +41,7 @@ class MeteredStream:
             answer for whole.
         """
         stream = self._stream
-        last = DONE_EVENT
+        last = stream.ending
         try:
             for block in stream:
                 if stream.done:
@@ -50,7 +51,8 @@ class MeteredStream:
         except UpstreamError as error:
             raise self._broken(error) from error
         self._settle("completed", answered=True)
-        yield last
+        if last:
+            yield last
 
     def texts(self) -> Iterator[str]:
         """What the first choice says, piece by piece.
@@ -94,14 +96,14 @@ class MeteredStream:
         self._admitted.call.settle(charge, ended, self._stream.upstream_id)
 
     def _charge(self, *, whole: bool, answered: bool) -> Charge:
-        """Reported usage where it came; else what was relayed, counted; the hold if a model may have thought unseen.
+        """Reported usage where it came; else what was relayed, counted; the hold if it cannot be.
 
         What was reported before a stream was cut may be short of what came after it, so the larger figure holds.
         """
         reported = self._stream.usage()
         if whole and reported is not None:
             return Charge(answered, reported)
-        if reported is None and self._admitted.ask.request.reasons:
+        if reported is None and not self._admitted.request.countable:
             return Charge.at_hold(self.grant.call, answered=answered)
         relayed = counted(self._admitted, self._stream.counted_text())
         if reported is not None and reported.total_tokens >= relayed.total_tokens:

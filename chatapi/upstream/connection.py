@@ -7,6 +7,7 @@ import socket
 import ssl
 import struct
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import httpx2
@@ -85,6 +86,21 @@ class Connection:
                 raise httpx2.WriteTimeout(str(error)) from error
             except (OSError, ValueError):
                 pass
+
+    def send_more(self, pieces: Iterable[bytes]) -> None:
+        """Send what follows the beginning of a request, waiting as `send` does; an upstream that stops reading may have
+        answered, as there.
+
+        Raises:
+            httpx2.WriteTimeout: the upstream did not take it in time.
+        """
+        try:
+            for piece in pieces:
+                self._socket.sendall(piece)
+        except TimeoutError as error:
+            raise httpx2.WriteTimeout(str(error)) from error
+        except (OSError, ValueError):
+            pass
 
     def read(self) -> bytes:
         """What has come, or b"" at the end.

@@ -13,6 +13,7 @@ from chatapi.upstream.answer import ANSWER, Decoded
 from chatapi.upstream.answer import Answer as AnyAnswer
 from chatapi.upstream.cutoff import Cutoff, current_cutoff
 from chatapi.upstream.letterhead import Letterhead
+from chatapi.upstream.parcel import Pieces
 from chatapi.upstream.patience import Patience
 from chatapi.upstream.pool import Answer, Pool
 from chatapi.upstream.transport import Transport
@@ -50,9 +51,12 @@ class GeventTransport(Transport):
         answer = self.pool.send(head, request.read(), patience, current_cutoff())
         return _response(answer)
 
-    def relay(self, letterhead: Letterhead, call_id: str, body: bytes, cutoff: Cutoff) -> AnyAnswer:
+    def relay(self, letterhead: Letterhead, call_id: str, body: bytes | Pieces, cutoff: Cutoff) -> AnyAnswer:
         """Send a body; return when the status and headers of its answer have come."""
-        head = b"%b%b\r\nContent-Length: %d\r\n" % (self._lines(letterhead), call_id.encode("ascii"), len(body))
+        length = len(body) if isinstance(body, bytes) else body.length
+        head = b"%b%b\r\nContent-Length: %d\r\n" % (self._lines(letterhead), call_id.encode("ascii"), length)
+        if not isinstance(body, bytes):
+            head += b"Content-Type: %b\r\n" % body.content_type.encode()
         answer = self.pool.send(head, body, _until_the_head(self._read_timeout_s), cutoff)
         if answer.headers.get("content-encoding", "identity") == "identity":
             return answer

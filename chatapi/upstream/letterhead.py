@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import httpx2
+
+from chatapi.upstream.parcel import Pieces
 
 CALL_ID_HEADER = "X-ChatAPI-Call-Id"
 
@@ -15,7 +18,7 @@ class Letterhead:
 
     Args:
         url: where to.
-        headers: all but the call's id and the body's length.
+        headers: all but the call's id, the body's length and, of a form, its media type.
         key: the upstream's key among them, to be struck out of what it says.
     """
 
@@ -29,9 +32,15 @@ class Letterhead:
         rest = b"".join(b"%b: %b\r\n" % header for header in self.headers)
         return first + rest + CALL_ID_HEADER.encode("ascii") + b": "
 
-    def request(self, call_id: str, body: bytes, timeout: httpx2.Timeout) -> httpx2.Request:
+    def request(self, call_id: str, body: bytes | Pieces, timeout: httpx2.Timeout) -> httpx2.Request:
         """The whole request, for httpx2."""
         headers = [*self.headers, (CALL_ID_HEADER.encode("ascii"), call_id.encode("ascii"))]
+        content: bytes | Iterator[bytes]
+        if isinstance(body, bytes):
+            content = body
+        else:
+            headers += [(b"Content-Type", body.content_type.encode()), (b"Content-Length", b"%d" % body.length)]
+            content = body.read()
         return httpx2.Request(
-            "POST", self.url, headers=headers, content=body, extensions={"timeout": timeout.as_dict()}
+            "POST", self.url, headers=headers, content=content, extensions={"timeout": timeout.as_dict()}
         )

@@ -23,6 +23,7 @@ import httpx2
 from chatapi.upstream.answer import ANSWER, Answer, Decoded
 from chatapi.upstream.cutoff import Cutoff, bind_to_cutoff, holding
 from chatapi.upstream.letterhead import Letterhead
+from chatapi.upstream.parcel import Pieces
 from chatapi.upstream.patience import Patience
 from chatapi.upstream.transport import Transport
 
@@ -168,7 +169,7 @@ class PlainTransport(Transport):
         body = _Body(answer.stream)
         return httpx2.Response(answer.status, headers=answer.headers, stream=body, extensions=extensions)
 
-    def relay(self, letterhead: Letterhead, call_id: str, body: bytes, cutoff: Cutoff) -> Answer:
+    def relay(self, letterhead: Letterhead, call_id: str, body: bytes | Pieces, cutoff: Cutoff) -> Answer:
         """Send a body; return when the status and headers of its answer have come."""
         with holding(cutoff):
             return Decoded(self.handle_request(letterhead.request(call_id, body, self._timeout)))

@@ -16,6 +16,7 @@ from geventhttpclient._parser import HTTPParseError, HTTPResponseParser
 from chatapi.upstream.connection import Connection, NothingSent
 from chatapi.upstream.cutoff import Cutoff
 from chatapi.upstream.dialling import Dialler
+from chatapi.upstream.parcel import Pieces
 from chatapi.upstream.patience import Patience
 
 MOST_CALLS = 4000  # at once; as many as the worker takes from clients
@@ -34,7 +35,7 @@ class Pool:
         self._idle: deque[Connection] = deque()
         self._free = Semaphore(most_calls)
 
-    def send(self, head: bytes, body: bytes, patience: Patience, cutoff: Cutoff | None) -> Answer:
+    def send(self, head: bytes, body: bytes | Pieces, patience: Patience, cutoff: Cutoff | None) -> Answer:
         """Send a request; return when the status and headers of its answer have come.
 
         Args:
@@ -49,7 +50,10 @@ class Pool:
         if not self._free.acquire(timeout=self._wait_s):
             raise httpx2.PoolTimeout("too many calls are under way")
         try:
-            return self._send(head + self.dialler.headers + b"\r\n" + body, patience, cutoff)
+            head = head + self.dialler.headers + b"\r\n"
+            if isinstance(body, bytes):
+                return self._send(head + body, None, patience, cutoff)
+            return self._send(head, body, patience, cutoff)
         except BaseException:
             self._free.release()
             raise
@@ -70,7 +74,7 @@ class Pool:
         while self._idle and connection.idle_since - self._idle[0].idle_since > KEEPALIVE_EXPIRY_S:
             self._idle.popleft().close()
 
-    def _send(self, request: bytes, patience: Patience, cutoff: Cutoff | None) -> Answer:
+    def _send(self, request: bytes, more: Pieces | None, patience: Patience, cutoff: Cutoff | None) -> Answer:
         while True:
             connection = self._rested()
             is_new = connection is None
@@ -81,6 +85,8 @@ class Pool:
                 cutoff.bind(connection.abort)
             try:
                 connection.send(request, self._write_timeout_s)
+                if more is not None:
+                    connection.send_more(more.read())
                 answer = Answer(self, connection)
                 answer.begin()
                 return answer

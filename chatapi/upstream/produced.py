@@ -12,6 +12,17 @@ from typing import Any, Literal
 Part = Literal["message", "delta"]
 
 
+def choices_of(reply: dict[str, Any]) -> list[dict[str, Any]]:
+    """The choices of a reply; of none an empty list."""
+    choices = reply.get("choices")
+    return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+
+
+def produced_by_choices(reply: dict[str, Any]) -> str:
+    """Everything in a chat completion, or a completion, that cost completion tokens and can be read here."""
+    return "".join(produced_text(choice, "message") for choice in choices_of(reply))
+
+
 def shown_text(choice: dict[str, Any], part: Part) -> str:
     """What the choice says to a reader: its content, or its refusal."""
     said = _mapping(choice.get(part))

@@ -1,4 +1,4 @@
-"""Relaying a chat completion: the request's bytes go out over the same connections as the openai client's calls, with
+"""Relaying a request: its bytes go out over the same connections as the openai client's calls, with
 the URL and the headers that the client's configuration yields (key, organisation, project, Azure's paths).
 
 What the client would send is asked of the client itself, once per upstream and not per call: it makes a request, which
@@ -14,10 +14,11 @@ import httpx2
 import openai
 
 from chatapi.errors import UpstreamUnreachable
-from chatapi.upstream.asking import PATH, STREAM_HEADERS
+from chatapi.upstream.asking import STREAM_HEADERS
 from chatapi.upstream.cutoff import Cutoff
 from chatapi.upstream.exchange import Exchange, cut_here
 from chatapi.upstream.letterhead import CALL_ID_HEADER, Letterhead
+from chatapi.upstream.parcel import Parcel
 from chatapi.upstream.refusal import SUCCESS, refusal
 from chatapi.upstream.said import key_in
 from chatapi.upstream.targets import Target, Timeouts
@@ -44,25 +45,26 @@ class Relay:
         self._path_has_model = target.kind == "azure" and target.deployment is None
         self._letterhead = functools.lru_cache(MOST_LETTERHEADS)(self._take_down)
 
-    def send(self, body: bytes, model: str, call_id: str, cutoff: Cutoff, *, stream: bool) -> Exchange:
-        """Send a chat completion; return when the status and headers of its answer have come.
+    def send(self, parcel: Parcel, path: str, call_id: str, cutoff: Cutoff) -> Exchange:
+        """Send a request; return when the status and headers of its answer have come.
 
         Args:
-            body: the JSON to send, as it is.
-            model: the model that it names.
+            parcel: what to send; its content goes out as it is.
+            path: where to, below the upstream's base address.
             call_id: goes along as a header.
             cutoff: may cut the call off.
-            stream: whether the body asks for a stream.
 
         Raises:
             UpstreamError: there is no answer, or it is not 200, or the call was cut off.
         """
-        letterhead = self._letterhead(model if self._path_has_model else "", stream)
+        content = parcel.content
+        is_json = isinstance(content, bytes)
+        letterhead = self._letterhead(path, parcel.model if self._path_has_model else "", parcel.stream, is_json)
         if cutoff.is_cancelled():
             raise UpstreamUnreachable("the call was cut off before it was sent")
         started_at = time.monotonic()
         try:
-            answer = self._transport.relay(letterhead, call_id, body, cutoff)
+            answer = self._transport.relay(letterhead, call_id, content, cutoff)
         except UPSTREAM_FAULTS as error:
             fault = translate(error)
             raise (cut_here() if cutoff.is_cancelled() and fault.may_have_run else fault) from error
@@ -75,14 +77,15 @@ class Relay:
                 cutoff.unbind()
         return exchange
 
-    def _take_down(self, model: str, stream: bool) -> Letterhead:
-        """What the client would send with a request for this model."""
+    def _take_down(self, path: str, model: str, stream: bool, is_json: bool) -> Letterhead:
+        """What the client would send with a request for this model; a form says its media type each time anew."""
         note = _Note()
         client = self._client.with_options(http_client=httpx2.Client(transport=note))
         headers = STREAM_HEADERS if stream else {"Accept-Encoding": "identity"}
-        client.post(PATH, cast_to=httpx2.Response, body={"model": model}, options={"headers": headers})
+        client.post(path, cast_to=httpx2.Response, body={"model": model}, options={"headers": headers})
         request = note.request
-        lasting = tuple(header for header in request.headers.raw if header[0].lower() not in OF_EACH_CALL)
+        changing = OF_EACH_CALL if is_json else OF_EACH_CALL | {b"content-type"}
+        lasting = tuple(header for header in request.headers.raw if header[0].lower() not in changing)
         return Letterhead(request.url, lasting, key_in(request.headers))
 
 

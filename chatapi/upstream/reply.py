@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from chatapi.domain.usage import Usage
-from chatapi.upstream.produced import produced_text, shown_text
+from chatapi.upstream.produced import choices_of, shown_text
+
+Produced = Callable[[dict[str, Any]], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,23 +17,27 @@ class UpstreamReply:
     """A whole reply.
 
     Args:
-        body: the JSON as it came.
-        choices: its choices, decoded; at least one.
+        body: the bytes as they came.
+        content_type: their media type.
+        value: the JSON, decoded; empty where the reply is none.
         usage: the usage it reports; None when there is none or it makes no sense.
         upstream_id: the upstream's own id of the request or, failing that, of the reply.
+        produced: reads everything that the model produced out of `value`.
     """
 
     body: bytes
-    choices: list[dict[str, Any]]
+    content_type: str
+    value: dict[str, Any]
     usage: Usage | None
     upstream_id: str | None
+    produced: Produced
 
     @property
     def text(self) -> str:
         """What choice 0 says: its content, or its refusal."""
-        return shown_text(self.choices[0], "message")
+        return shown_text(choices_of(self.value)[0], "message")
 
     @property
     def counted_text(self) -> str:
         """Everything that the model produced, in all choices: also tool calls and shown reasoning."""
-        return "".join(produced_text(choice, "message") for choice in self.choices)
+        return self.produced(self.value)

@@ -15,7 +15,7 @@ import re
 from chatapi.domain.usage import Usage
 from chatapi.errors import UpstreamBroken
 from chatapi.upstream import json_text
-from chatapi.upstream.sse import BOM, DONE, LARGEST_EVENT_BYTES, payload
+from chatapi.upstream.sse import BOM, DONE, DONE_EVENT, LARGEST_EVENT_BYTES, payload
 
 PLAIN = re.compile(rb"(?:data: ?\{[^\n]*+(?<=\})\n\n)++")
 BLANK_LINES = re.compile(rb"\n\n+")
@@ -33,6 +33,15 @@ class Scanner:
     Args:
         pass_usage: whether an event that is there for its usage alone is relayed.
     """
+
+    plain = PLAIN
+    """What passes unseen, but for reports of usage and what `mark` finds where `hint` is."""
+    hint = b'"error"'
+    mark = ERROR
+    ending = DONE_EVENT
+    """What a stream ends in that came to its end without saying so."""
+    may_end = False
+    """Whether the stream is whole if the upstream ends it here without saying so."""
 
     __slots__ = (
         "_after_cr", "_at_start", "_largest_event_bytes", "_more", "_more_bytes", "_pass_usage", "_reports", "_rest",
@@ -83,9 +92,9 @@ class Scanner:
             self._at_start = False
             chunk = chunk.removeprefix(BOM)
         if (
-            not PLAIN.fullmatch(chunk)
+            not self.plain.fullmatch(chunk)
             or (b'"usage"' in chunk and REPORT.search(chunk))
-            or (b'"error"' in chunk and ERROR.search(chunk))
+            or (self.hint in chunk and self.mark.search(chunk))
         ):
             return self._one_by_one(chunk)
         return chunk if chunk.isascii() else _in_utf8(chunk)
@@ -108,7 +117,7 @@ class Scanner:
         """The largest usage that was reported: some servers report as they go, and some each choice by itself."""
         largest: Usage | None = None
         for event in self._reports:
-            usage = Usage.reported(_loads(payload(event)).get("usage"))
+            usage = Usage.reported(loads(payload(event)).get("usage"))
             if usage is not None and (largest is None or usage.total_tokens >= largest.total_tokens):
                 largest = usage
         return largest
@@ -158,7 +167,7 @@ class Scanner:
         if not (stripped.startswith(b"{") and stripped.endswith(b"}")):
             self._break("an event that is no JSON object")
             return False
-        if (ERROR.search(data) or _is_named_error(event)) and not self._is_no_error(event, data):
+        if (ERROR.search(data) or is_named_error(event)) and not self._is_no_error(event, data):
             return False
         if not REPORT.search(data):
             return True
@@ -166,8 +175,8 @@ class Scanner:
         return self._pass_usage or not (NO_CHOICES.search(data) and _is_usage_only(data))
 
     def _is_no_error(self, event: bytes, data: bytes) -> bool:
-        value = _loads(data)
-        error = value.get("error") or (value if _is_named_error(event) else None)
+        value = loads(data)
+        error = value.get("error") or (value if is_named_error(event) else None)
         if error is not None:
             self.error = error if isinstance(error, dict) else {"message": str(error)}
         return error is None
@@ -176,18 +185,19 @@ class Scanner:
         self.broken = UpstreamBroken(f"the upstream sent {what}", may_have_run=True)
 
 
-def _is_named_error(event: bytes) -> bool:
+def is_named_error(event: bytes) -> bool:
+    """Whether the event's name says that it is an error."""
     return b"event:" in event and any(
         line.startswith(b"event:") and line[6:].strip() == b"error" for line in event.split(b"\n")
     )
 
 
 def _is_usage_only(data: bytes) -> bool:
-    value = _loads(data)
+    value = loads(data)
     return value.get("choices") == [] and isinstance(value.get("usage"), dict)
 
 
-def _loads(data: bytes) -> dict[str, object]:
+def loads(data: bytes) -> dict[str, object]:
     """The object that the payload says; an empty one where it is none."""
     try:
         value = json_text.loads(data)

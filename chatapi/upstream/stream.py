@@ -8,35 +8,45 @@ from typing import TYPE_CHECKING
 from chatapi.domain.usage import Usage
 from chatapi.errors import UpstreamBroken, UpstreamError
 from chatapi.upstream.said import stream_error
-from chatapi.upstream.scanner import Scanner
-from chatapi.upstream.transcript import Transcript
 
 if TYPE_CHECKING:
     from chatapi.upstream.exchange import Exchange
+    from chatapi.upstream.scanner import Scanner
+    from chatapi.upstream.transcript import Transcript
+
+EVENT_STREAM = "text/event-stream"
 
 
 class UpstreamStream:
     """The events of one answer, as bytes. Iterate in one thread or greenlet; `close()` from any.
 
-    The iteration ends cleanly after `[DONE]`, or when the upstream ends, breaks off or falls silent after every choice
-    that began has had its finish reason: some servers send no `[DONE]`, so its absence says nothing. Else it raises.
+    The iteration ends cleanly after the event that says so (`[DONE]`), or when the upstream ends, breaks off or falls
+    silent after every choice that began has had its finish reason: some servers send no `[DONE]`, so its absence says
+    nothing. Else it raises.
 
     Args:
         exchange: where the bytes come from.
-        pass_usage: whether an event that is there for its usage alone is among the blocks.
+        scanner: makes whole events of them.
+        transcript: keeps what was relayed.
     """
 
-    __slots__ = ("_blocks", "_exchange", "_scanner", "_transcript")
+    __slots__ = ("_blocks", "_exchange", "_scanner", "_transcript", "content_type")
 
-    def __init__(self, exchange: Exchange, *, pass_usage: bool) -> None:
+    def __init__(self, exchange: Exchange, scanner: Scanner, transcript: Transcript) -> None:
+        self.content_type = EVENT_STREAM
         self._exchange = exchange
-        self._scanner = Scanner(pass_usage=pass_usage)
-        self._transcript = Transcript()
+        self._scanner = scanner
+        self._transcript = transcript
         self._blocks = self._read()
 
     @property
+    def ending(self) -> bytes:
+        """What such a stream ends in, where the upstream has ended without it."""
+        return self._scanner.ending
+
+    @property
     def done(self) -> bool:
-        """Whether `[DONE]` has come; it is the end of the last block."""
+        """Whether the event that ends the stream has come; it is the end of the last block."""
         return self._scanner.done
 
     @property
@@ -97,7 +107,7 @@ class UpstreamStream:
             self._transcript.add(block)
             yield block
         self._check()
-        if not self._scanner.done and not self._transcript.ended():
+        if not self._scanner.done and not self._scanner.may_end and not self._transcript.ended():
             raise UpstreamBroken("the upstream broke off its answer", may_have_run=True)
 
     def _check(self) -> None:

@@ -7,7 +7,7 @@ when a stream ends without a report of usage, or in a way that needs looking int
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from chatapi.errors import UpstreamBroken
 from chatapi.upstream.sse import Event, payloads, read_event
@@ -17,11 +17,12 @@ PLAIN_BYTES = 16 * 1024
 
 
 class Transcript:
-    """Whole events, in the order in which they were relayed."""
+    """Whole events, in the order in which they were relayed; `read` says what is in one."""
 
-    __slots__ = ("_beginning", "_compressed", "_plain", "_plain_bytes")
+    __slots__ = ("_beginning", "_compressed", "_plain", "_plain_bytes", "_read")
 
-    def __init__(self) -> None:
+    def __init__(self, read: Callable[[bytes], Event] = read_event) -> None:
+        self._read = read
         self._compressed: list[bytes] = []
         self._plain: list[bytes] = []
         self._plain_bytes = 0
@@ -39,14 +40,14 @@ class Transcript:
 
     def upstream_id(self) -> str | None:
         """The id that the upstream gives its reply in the first events."""
-        return next((event.upstream_id for event in _events(self._beginning) if event.upstream_id), None)
+        return next((event.upstream_id for event in self._events(self._beginning) if event.upstream_id), None)
 
     def events(self) -> Iterator[Event]:
         """All events, parsed."""
         for block in self._compressed:
-            yield from _events(zlib.decompress(block))
+            yield from self._events(zlib.decompress(block))
         for block in self._plain:
-            yield from _events(block)
+            yield from self._events(block)
 
     def counted_text(self) -> str:
         """Everything that the model produced."""
@@ -61,11 +62,19 @@ class Transcript:
             ended |= event.ended
         return bool(ended) and began <= ended
 
+    def _events(self, block: bytes) -> Iterator[Event]:
+        """Its events. One that makes no sense was relayed all the same: what is in it is taken for produced text."""
+        for data in payloads(block):
+            try:
+                yield self._read(data)
+            except UpstreamBroken:
+                yield Event(counted_text=data.decode("utf-8", "replace"))
 
-def _events(block: bytes) -> Iterator[Event]:
-    """Its events. One that makes no sense was relayed all the same: what stands in it is taken for produced text."""
-    for data in payloads(block):
-        try:
-            yield read_event(data)
-        except UpstreamBroken:
-            yield Event(counted_text=data.decode("utf-8", "replace"))
+
+class NoTranscript(Transcript):
+    """Of what nobody could count: images and sound, which are large."""
+
+    __slots__ = ()
+
+    def add(self, block: bytes) -> None:
+        """Forget it."""

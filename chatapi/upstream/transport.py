@@ -10,13 +10,14 @@ import httpx2
 from chatapi.upstream.answer import Answer
 from chatapi.upstream.cutoff import Cutoff
 from chatapi.upstream.letterhead import Letterhead
+from chatapi.upstream.parcel import Pieces
 
 
 class Transport(httpx2.BaseTransport):
     """A transport for httpx2 that also relays."""
 
     @abstractmethod
-    def relay(self, letterhead: Letterhead, call_id: str, body: bytes, cutoff: Cutoff) -> Answer:
+    def relay(self, letterhead: Letterhead, call_id: str, body: bytes | Pieces, cutoff: Cutoff) -> Answer:
         """Send a body; return when the status and headers of its answer have come.
 
         Raises:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from chatapi.errors import ConfigurationError
 from chatapi.settings import Settings
+from chatapi.upstream.byte_stream import RelayedStream
 from chatapi.upstream.cutoff import Cutoff
+from chatapi.upstream.parcel import Parcel
 from chatapi.upstream.reply import UpstreamReply
 from chatapi.upstream.targets import Target, build_target
 
 if TYPE_CHECKING:
-    from chatapi.upstream.stream import UpstreamStream
     from chatapi.upstream.wire import Wire
 
 
@@ -29,6 +30,7 @@ class Upstream:
 
     def __init__(self, target: Target, default_model: str) -> None:
         self.name: str = target.kind
+        self.kind = target.kind
         self.default_model = default_model
         self._target = target
         self._wire: Wire | None = None
@@ -48,7 +50,7 @@ class Upstream:
         """
         return self._connected().complete(body, call_id, _cutoff(on_cancel))
 
-    def open(self, body: Mapping[str, object], *, call_id: str, on_cancel: OnCancel | None = None) -> UpstreamStream:
+    def open(self, body: Mapping[str, object], *, call_id: str, on_cancel: OnCancel | None = None) -> RelayedStream:
         """Open a stream with the openai client; `body` goes out with `stream`. Returns once the status is known.
 
         Args: as above.
@@ -58,21 +60,20 @@ class Upstream:
         """
         return self._connected().open(body, call_id, _cutoff(on_cancel))
 
-    def relay(self, body: bytes, model: str, *, call_id: str, on_cancel: OnCancel | None = None) -> UpstreamReply:
-        """Make a plain chat completion; the bytes go out as they are. `model` is what they name.
+    def relay(self, parcel: Parcel, *, call_id: str, on_cancel: OnCancel | None = None) -> UpstreamReply:
+        """Send a request whose reply is whole; its bytes go out as they are.
 
         Args and raises: as above.
         """
-        return self._connected().relay(body, model, call_id, _cutoff(on_cancel))
+        return self._connected().relay(parcel, call_id, _cutoff(on_cancel))
 
-    def relay_stream(
-        self, body: bytes, model: str, *, call_id: str, pass_usage: bool, on_cancel: OnCancel | None = None
-    ) -> UpstreamStream:
-        """Open a streamed chat completion; the bytes, which ask for a stream, go out as they are.
+    def relay_stream(self, parcel: Parcel, *, call_id: str, on_cancel: OnCancel | None = None) -> RelayedStream:
+        """Send a request whose reply comes piece by piece; its bytes go out as they are. Returns once the status is
+        known.
 
-        Args and raises: as above; `pass_usage` says whether an event for usage alone is among those that come.
+        Args and raises: as above.
         """
-        return self._connected().relay_stream(body, model, call_id, _cutoff(on_cancel), pass_usage=pass_usage)
+        return self._connected().relay_stream(parcel, call_id, _cutoff(on_cancel))
 
     def warm_up(self) -> None:
         """Import and make the client now (about a second), so that the first call does not wait for it."""

@@ -1,4 +1,4 @@
-"""Chat completions over the wire. Two ways up: the openai client's, and the relay's; what comes back is read alike.
+"""Requests over the wire. Two ways up: the openai client's, and the relay's; what comes back is read alike.
 
 Importing this imports openai, which is slow.
 """
@@ -6,25 +6,28 @@ Importing this imports openai, which is slow.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import httpx2
 
-from chatapi.domain.usage import Usage
 from chatapi.errors import UpstreamBroken
-from chatapi.upstream import json_text
 from chatapi.upstream.asking import ask
+from chatapi.upstream.byte_stream import ByteStream, RelayedStream, WholeStream, sound_type
 from chatapi.upstream.clients import build_client, build_transport
 from chatapi.upstream.cutoff import Cutoff
 from chatapi.upstream.exchange import Exchange
+from chatapi.upstream.forms import FORMS, Form, Streaming
+from chatapi.upstream.parcel import Parcel
 from chatapi.upstream.relay import Relay
 from chatapi.upstream.reply import UpstreamReply
-from chatapi.upstream.said import stream_error
-from chatapi.upstream.stream import UpstreamStream
+from chatapi.upstream.scanner import Scanner
+from chatapi.upstream.stream import EVENT_STREAM, UpstreamStream
 from chatapi.upstream.targets import Target
+from chatapi.upstream.transcript import NoTranscript, Transcript
+from chatapi.upstream.typed_events import TypedScanner, read_typed_event
+from chatapi.upstream.whole import raise_if_error, read_reply
 
-LARGEST_REPLY_BYTES = 64 * 1024 * 1024
 WHOLE_MEDIA_TYPES = {"application/json", "text/html"}
+CHAT = FORMS["/v1/chat/completions"]
 
 
 class Wire:
@@ -54,71 +57,45 @@ class Wire:
             UpstreamError: saying what went wrong and whether the model may have run.
         """
         whole = {name: value for name, value in body.items() if name not in {"stream", "stream_options"}}
-        return _reply(ask(self._client, self._timeouts, whole, call_id, cutoff))
+        return read_reply(ask(self._client, self._timeouts, whole, call_id, cutoff), CHAT)
 
-    def open(self, body: Mapping[str, object], call_id: str, cutoff: Cutoff) -> UpstreamStream:
+    def open(self, body: Mapping[str, object], call_id: str, cutoff: Cutoff) -> RelayedStream:
         """Open a streamed chat completion with the openai client.
 
         Raises:
             UpstreamError: as above.
         """
-        return _stream(ask(self._client, self._timeouts, {**body, "stream": True}, call_id, cutoff), pass_usage=False)
+        exchange = ask(self._client, self._timeouts, {**body, "stream": True}, call_id, cutoff)
+        return _stream(exchange, CHAT, pass_usage=False)
 
-    def relay(self, body: bytes, model: str, call_id: str, cutoff: Cutoff) -> UpstreamReply:
-        """Relay a plain chat completion.
-
-        Raises:
-            UpstreamError: as above.
-        """
-        return _reply(self._relay.send(body, model, call_id, cutoff, stream=False))
-
-    def relay_stream(
-        self, body: bytes, model: str, call_id: str, cutoff: Cutoff, *, pass_usage: bool
-    ) -> UpstreamStream:
-        """Relay a streamed chat completion; with `pass_usage` also the event that is there for its usage alone.
+    def relay(self, parcel: Parcel, call_id: str, cutoff: Cutoff) -> UpstreamReply:
+        """Relay a request whose reply is whole.
 
         Raises:
             UpstreamError: as above.
         """
-        return _stream(self._relay.send(body, model, call_id, cutoff, stream=True), pass_usage=pass_usage)
+        form = FORMS[parcel.form]
+        return read_reply(self._relay.send(parcel, form.path, call_id, cutoff), form)
+
+    def relay_stream(self, parcel: Parcel, call_id: str, cutoff: Cutoff) -> RelayedStream:
+        """Relay a request whose reply comes piece by piece.
+
+        Raises:
+            UpstreamError: as above.
+        """
+        form = FORMS[parcel.form]
+        return _stream(self._relay.send(parcel, form.path, call_id, cutoff), form, pass_usage=parcel.pass_usage)
 
 
-def _stream(exchange: Exchange, *, pass_usage: bool) -> UpstreamStream:
+def _stream(exchange: Exchange, form: Form, *, pass_usage: bool) -> RelayedStream:
+    if form.may_be_whole and exchange.content_type != EVENT_STREAM:
+        return WholeStream(read_reply(exchange, form))
     if exchange.content_type in WHOLE_MEDIA_TYPES:
-        _read_object(exchange)  # raises if it says what went wrong
+        raise_if_error(exchange)
         raise UpstreamBroken("the upstream did not answer with a stream", may_have_run=True)
-    return UpstreamStream(exchange, pass_usage=pass_usage)
-
-
-def _read_object(exchange: Exchange) -> tuple[dict[str, Any], bytes]:
-    """Read a whole answer, which must be a JSON object and no error; also the bytes that say it."""
-    parts: list[bytes] = []
-    size = 0
-    try:
-        for part in exchange.chunks():
-            parts.append(part)
-            size += len(part)
-            if size > LARGEST_REPLY_BYTES:
-                raise UpstreamBroken("the upstream sent a reply that is too large", may_have_run=True)
-    finally:
-        exchange.close()
-    try:
-        value, said = json_text.read(b"".join(parts))
-    except ValueError:
-        value, said = None, b""
-    if not isinstance(value, dict):
-        raise UpstreamBroken("the upstream sent a reply that is no JSON object", may_have_run=True)
-    if value.get("error"):
-        raise stream_error(value, exchange.key)
-    return value, said
-
-
-def _reply(exchange: Exchange) -> UpstreamReply:
-    body, said = _read_object(exchange)
-    choices = body.get("choices")
-    choices = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
-    if not choices:
-        raise UpstreamBroken("the upstream sent a reply without choices", may_have_run=True)
-    own_id = body.get("id")
-    upstream_id = exchange.upstream_id or (own_id if isinstance(own_id, str) else None)
-    return UpstreamReply(said, choices, Usage.reported(body.get("usage")), upstream_id)
+    if form.streaming is Streaming.CHOICES:
+        return UpstreamStream(exchange, Scanner(pass_usage=pass_usage), Transcript())
+    if form.streaming is Streaming.BYTES and exchange.content_type != EVENT_STREAM:
+        return ByteStream(exchange, sound_type(exchange.content_type))
+    transcript = Transcript(read_typed_event) if form.keeps else NoTranscript()
+    return UpstreamStream(exchange, TypedScanner(), transcript)

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatapi.domain import chat_request
-from chatapi.domain.bounds import IMAGE_BOUND, TOOLS_OVERHEAD, need_of, prompt_bound_of
+from chatapi.domain.bounds import IMAGE_BOUND, TOOLS_OVERHEAD, prompt_bound_of
+from chatapi.domain.chat_prompt import prompt_of
 from chatapi.errors import InvalidRequest
 from chatapi.upstream import tokens
 
@@ -21,8 +22,8 @@ def body(**more: object) -> dict[str, object]:
 @given(st.lists(st.text(max_size=200), min_size=1, max_size=5))
 def test_no_prompt_has_more_tokens_than_its_bound(texts: list[str]) -> None:
     asked = body(messages=[{"role": "user", "content": text.encode(errors="replace").decode()} for text in texts])
-    assert tokens.count_prompt("gpt-4o-mini", asked) <= prompt_bound_of(asked)
-    assert tokens.count_prompt("gpt-4", asked) <= prompt_bound_of(asked)
+    assert tokens.count_prompt("gpt-4o-mini", prompt_of(asked)) <= prompt_bound_of(asked)
+    assert tokens.count_prompt("gpt-4", prompt_of(asked)) <= prompt_bound_of(asked)
 
 
 def test_the_text_of_tools_and_schemas_counts() -> None:
@@ -115,7 +116,7 @@ def test_a_schema_that_speaks_of_files_is_no_file() -> None:
 def test_the_completion_is_what_was_asked_for_or_the_default_for_every_choice(
     asked: dict[str, object], wanted: int, least: int
 ) -> None:
-    need = need_of(chat_request.parse(body(**asked)), 1024)
+    need = chat_request.parse(body(**asked)).need(1024)
     assert (need.completion_wanted, need.completion_least) == (wanted, least)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chatapi.domain import chat_request
-from chatapi.domain.bounds import need_of, prompt_bound_of
+from chatapi.domain.bounds import prompt_bound_of
 from chatapi.domain.model_names import reasons
 from chatapi.errors import InvalidRequest
 
@@ -19,7 +19,7 @@ def body(**more: object) -> dict[str, object]:
 @pytest.mark.parametrize("name", ["n_predict", "num_predict", "max_new_tokens", "max_output_tokens"])
 def test_a_cap_by_another_servers_name_is_held_to_the_quota_too(name: str) -> None:
     request = chat_request.parse(body(max_tokens=3, **{name: 200}))
-    assert need_of(request, 1024).completion_wanted == 200
+    assert request.need(1024).completion_wanted == 200
     sent = request.upstream_body("m", 50)
     assert (sent["max_tokens"], sent[name]) == (3, 50)
     with pytest.raises(InvalidRequest):
@@ -32,7 +32,7 @@ def test_of_two_caps_neither_is_raised() -> None:
 
 
 def test_choices_that_are_made_and_thrown_away_count() -> None:
-    assert need_of(chat_request.parse(body(n=2, best_of=5, max_tokens=10)), 1024).completion_wanted == 50
+    assert chat_request.parse(body(n=2, best_of=5, max_tokens=10)).need(1024).completion_wanted == 50
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,15 @@ import pytest
 
 from chatapi.errors import UpstreamError
 from chatapi.settings import Settings
+from chatapi.upstream.byte_stream import RelayedStream
+from chatapi.upstream.parcel import Parcel
 from chatapi.upstream.reply import UpstreamReply
 from chatapi.upstream.sse import Event, events_in
-from chatapi.upstream.stream import UpstreamStream
 from chatapi.upstream.upstreams import OnCancel, Upstream, build_upstreams
 
 # Put together here, so that no scanner for leaked keys takes it for one.
 KEY = "sk-" + "proj-abcdefghijklmnop1234"
+CHAT = "/v1/chat/completions"
 BODY = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello?"}]}
 USAGE = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
 REPLY = {
@@ -128,20 +130,20 @@ class Calls:
         if way == "asked":
             return self.upstream.complete(body, call_id=call_id, on_cancel=on_cancel)
         raw = json.dumps({name: value for name, value in body.items() if name != "stream"}).encode()
-        return self.upstream.relay(raw, str(body["model"]), call_id=call_id, on_cancel=on_cancel)
+        return self.upstream.relay(Parcel(CHAT, str(body["model"]), raw), call_id=call_id, on_cancel=on_cancel)
 
     def open(self, body: Mapping[str, object], *, call_id: str, on_cancel: OnCancel | None = None) -> Events:
         if way == "asked":
             return Events(self.upstream.open(body, call_id=call_id, on_cancel=on_cancel))
         raw = json.dumps({**body, "stream": True}, separators=(",", ":")).encode()
-        model = str(body["model"])
-        return Events(self.upstream.relay_stream(raw, model, call_id=call_id, pass_usage=True, on_cancel=on_cancel))
+        parcel = Parcel(CHAT, str(body["model"]), raw, stream=True)
+        return Events(self.upstream.relay_stream(parcel, call_id=call_id, on_cancel=on_cancel))
 
 
 class Events:
     """A stream's events, parsed."""
 
-    def __init__(self, stream: UpstreamStream) -> None:
+    def __init__(self, stream: RelayedStream) -> None:
         self.stream = stream
         self.close = stream.close
         self._events = self._parse()

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from chatapi.domain.bounds import prompt_bound_of
+from chatapi.domain.chat_prompt import prompt_of
 from chatapi.upstream import tokens
 
 MESSAGES = [
@@ -66,7 +67,7 @@ def test_half_a_surrogate_pair_is_counted_without_a_crash() -> None:
 def test_a_prompt_is_bounded_by_its_count() -> None:
     body: dict[str, object] = {"model": "gpt-4", "messages": MESSAGES}
     measured = tokens.measure_prompt("gpt-4", body)
-    assert measured < tokens.count_prompt("gpt-4", body) <= measured + 16 + 4 * 3
+    assert measured < tokens.count_prompt("gpt-4", prompt_of(body)) <= measured + 16 + 4 * 3
     names = 2
     contents = sum(tokens.count_text("gpt-4", message["content"]) for message in MESSAGES)
     assert measured >= contents + 3 * 3 + 3 + names
@@ -94,7 +95,7 @@ def test_an_image_enters_the_bound_but_not_the_text() -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 50_000}}
     body = {"messages": [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, image]}]}
     assert tokens.measure_prompt("gpt-4o", body) < 20
-    assert tokens.count_prompt("gpt-4o", body) > 10_000
+    assert tokens.count_prompt("gpt-4o", prompt_of(body)) > 10_000
 
 
 HIDING = "every word of this long text costs a token " * 100
@@ -115,13 +116,13 @@ def test_no_name_of_a_field_hides_text(message: dict[str, object]) -> None:
     body: dict[str, object] = {"model": "gpt-4o", "messages": [message]}
     hidden = tokens.count_text("gpt-4o", HIDING)
     assert tokens.measure_prompt("gpt-4o", body) >= hidden
-    assert hidden <= tokens.count_prompt("gpt-4o", body) <= prompt_bound_of(body)
+    assert hidden <= tokens.count_prompt("gpt-4o", prompt_of(body)) <= prompt_bound_of(body)
 
 
 @pytest.mark.parametrize("field", ["prediction", "documents", "data", "tools", "input"])
 def test_no_field_of_the_body_hides_text(field: str) -> None:
     body: dict[str, object] = {"messages": MESSAGES, field: [{"type": "image_url", "image_url": {"url": HIDING}}]}
-    assert tokens.count_prompt("gpt-4o", body) >= tokens.count_text("gpt-4o", HIDING)
+    assert tokens.count_prompt("gpt-4o", prompt_of(body)) >= tokens.count_text("gpt-4o", HIDING)
 
 
 @pytest.mark.parametrize("most", [0, 1, 2, 5, 5000])

@@ -1,0 +1,130 @@
+"""What admission, sending and settlement need of a request to a model, whatever is asked of the model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from chatapi.domain.limits import Need
+
+MARGIN_PER_BODY = 16
+"""Tokens by which counting may be short of the truth, for every request: how models frame a prompt is not published."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt in pieces, for counting it.
+
+    Args:
+        texts: what the model may read, to be tokenised.
+        tokens: of it that are known without a vocabulary: framing, and ids of tokens.
+        others: the bound, in tokens, of what is no text, which nobody here can measure.
+        margin: what is added where the count must be a bound.
+    """
+
+    texts: tuple[str, ...]
+    tokens: int = 0
+    others: int = 0
+    margin: int = MARGIN_PER_BODY
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file of a form, which lies on disk: its name and media type as the client said them, and its size."""
+
+    field: str
+    filename: str
+    content_type: str
+    path: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest(ABC):
+    """A checked request.
+
+    Args:
+        body: what the client sent: JSON, or the fields of a form.
+        model: that it names.
+        stream: whether the reply is relayed as it comes.
+        include_usage: whether an event that is there for its usage alone is the client's.
+        choices: over how many the completion is divided evenly.
+        cap: the client's cap on the completion, in tokens per choice.
+        files: of a form.
+    """
+
+    body: Mapping[str, object]
+    model: str
+    stream: bool = False
+    include_usage: bool = False
+    choices: int = 1
+    cap: int | None = None
+    files: tuple[Upload, ...] = ()
+
+    form: ClassVar[str]
+    """How upstreams are asked and their replies read: a name in the table of `upstream.forms`."""
+
+    @abstractmethod
+    def prompt_bound(self) -> int:
+        """No prompt of this request has more tokens.
+
+        Raises:
+            InvalidRequest: a part of it has no bound.
+        """
+
+    @abstractmethod
+    def prompt(self) -> Prompt:
+        """The prompt, for counting it."""
+
+    def completion_bound(self, default_cap: int) -> tuple[int, int]:
+        """The most tokens that the reply may have, all choices together; and the least that it is worth asking for.
+
+        Args:
+            default_cap: tokens per choice, where the client asked for no cap.
+        """
+        return 0, 0
+
+    @property
+    def countable(self) -> bool:
+        """Whether the tokens of a reply can be counted from what was relayed of it. What cannot, and is not reported,
+        is charged at its hold."""
+        return True
+
+    @property
+    def units(self) -> int:
+        """How many units, other than tokens, are asked for (images, characters), or at most sent (seconds); else 0."""
+        return 0
+
+    def at(self, kind: str, model: str) -> ModelRequest:
+        """The request as an upstream of this kind is asked it, for the model that it resolved to.
+
+        Raises:
+            InvalidRequest: it cannot be asked there.
+        """
+        return self
+
+    def upstream_body(self, model: str, completion_per_choice: int | None) -> dict[str, object]:
+        """The body to send: the model resolved, the completion capped if a number is given."""
+        return dict(self.body) | {"model": model}
+
+    def need(self, default_cap: int, prompt_bound: int | None = None, *, loose: bool = False) -> Need:
+        """The upper bound of the call, in tokens.
+
+        Args:
+            default_cap: the completion cap per choice, in tokens, where the client asked for none.
+            prompt_bound: a tighter bound of the prompt, where one was counted.
+            loose: whether the prompt can still be counted.
+
+        Raises:
+            InvalidRequest: nothing bounds it.
+        """
+        wanted, least = self.completion_bound(default_cap)
+        return Need(
+            prompt_bound=self.prompt_bound() if prompt_bound is None else prompt_bound,
+            completion_wanted=wanted,
+            completion_least=least,
+            choices=self.choices,
+            loose=loose,
+        )
