@@ -9,101 +9,42 @@ from __future__ import annotations
 import zoneinfo
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AliasChoices, Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from chatapi.settings.fields import named
 from chatapi.settings.secret import SHORTEST_SECRET_BYTES, kept_secret
 from chatapi.settings.sources import PROJECT_ROOT, LegacyConfig
+from chatapi.settings.upstream_settings import UpstreamSettings
 
 LAST_PORT = 65_535
-LONGEST_S = 86_400  # no wait of ours is longer than a day, and dates must stay those of a calendar
 LONGEST_JWT_DAYS = 36_500
-SECRETS = frozenset(  # never in a traceback or a log; addresses may carry passwords
-    {"OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "CHATAPI_JWT_SECRET_KEY", "CHATAPI_DATABASE_URL", "HTTPS_PROXY"}
-)
 zoneinfo.reset_tzpath(to=())  # the pinned tzdata, not each machine's own: all must agree on when a day begins
 
 
-def _named(name: str, *others: str, default: Any, description: str, **bounds: Any) -> Any:
-    """A field that is read from the environment variable `name` (or, failing that, from one of `others`)."""
-    aliases = AliasChoices(name, *others)
-    if name.endswith("_S"):
-        bounds["le"] = LONGEST_S
-    return Field(default, validation_alias=aliases, description=description, repr=name not in SECRETS, **bounds)
-
-
-class Settings(BaseSettings):
+class Settings(UpstreamSettings):
     """All settings of one installation. Times are in seconds (`_s`), sizes in bytes, quotas in units per day."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True, allow_inf_nan=False
     )
 
-    # Upstreams
-    openai_api_key: str | None = _named(
-        "OPENAI_API_KEY", default=None, description="Key of OpenAI or of a compatible server."
-    )
-    openai_base_url: str | None = _named(
-        "OPENAI_BASE_URL", default=None, description="Address of a compatible server, with its /v1."
-    )
-    openai_org_id: str | None = _named("OPENAI_ORG_ID", default=None, description="OpenAI organisation to bill.")
-    openai_project_id: str | None = _named("OPENAI_PROJECT_ID", default=None, description="OpenAI project to bill.")
-    azure_openai_endpoint: str | None = _named(
-        "AZURE_OPENAI_ENDPOINT", default=None, description="Address of the Azure OpenAI resource."
-    )
-    azure_openai_api_key: str | None = _named(
-        "AZURE_OPENAI_API_KEY", "AZURE_OPENAI_KEY", default=None, description="Key of the Azure OpenAI resource."
-    )
-    azure_openai_deployment: str | None = _named(
-        "AZURE_OPENAI_CHATGPT_DEPLOYMENT", default=None, description="Deployment that answers every call."
-    )
-    openai_api_version: str = _named(
-        "OPENAI_API_VERSION", default="2024-10-21", description="API version that Azure OpenAI is asked for."
-    )
-    https_proxy: str | None = _named(
-        "HTTPS_PROXY", "https_proxy", default=None, description="Proxy on the way to upstreams."
-    )
-    no_proxy: str | None = _named(
-        "NO_PROXY", "no_proxy", default=None, description="Hosts that are reached without the proxy, comma separated."
-    )
-    connect_timeout_s: float = _named(
-        "CHATAPI_CONNECT_TIMEOUT_S", default=5.0, gt=0, description="Longest wait for a connection to an upstream."
-    )
-    first_byte_timeout_s: float = _named(
-        "CHATAPI_FIRST_BYTE_TIMEOUT_S",
-        default=120.0,
-        gt=0,
-        description="Longest wait for the first byte of an upstream's answer.",
-    )
-    idle_timeout_s: float = _named(
-        "CHATAPI_IDLE_TIMEOUT_S",
-        default=60.0,
-        gt=0,
-        description="Longest silence in the middle of an upstream's answer.",
-    )
-    call_deadline_s: float = _named(
-        "CHATAPI_CALL_DEADLINE_S",
-        default=900.0,
-        gt=0,
-        description="Longest life of one call; past it the call expires.",
-    )
-
     # Models
-    model: str = _named(
+    model: str = named(
         "CHATAPI_MODEL",
         default="gpt-4o-mini",
         min_length=1,
         description="Model that answers where the client names none.",
     )
-    system_message: str | None = _named(
+    system_message: str | None = named(
         "CHATAPI_SYSTEM_MESSAGE",
         default="You are a helpful assistant.",
         description="System message that /chat puts first; 'none' for no system message.",
     )
-    default_completion_tokens: int = _named(
+    default_completion_tokens: int = named(
         "CHATAPI_DEFAULT_COMPLETION_TOKENS",
         default=1024,
         gt=0,
@@ -111,47 +52,47 @@ class Settings(BaseSettings):
     )
 
     # Database and house
-    database_url: str = _named(
+    database_url: str = named(
         "CHATAPI_DATABASE_URL", default="", description="SQLAlchemy URL; a SQLite file in the var folder by default."
     )
-    database_pool: int = _named(
+    database_pool: int = named(
         "CHATAPI_DATABASE_POOL", default=10, gt=0, description="Connections to PostgreSQL per worker process."
     )
-    var_dir: Path = _named(
+    var_dir: Path = named(
         "CHATAPI_VAR_DIR", default=PROJECT_ROOT / "var", description="Folder of what this installation writes."
     )
-    timezone: str = _named(
+    timezone: str = named(
         "CHATAPI_TIMEZONE", default="UTC", description="Time zone of the installation and of new tenants."
     )
 
     # Access tokens and logins
-    jwt_secret_key: str = _named(
+    jwt_secret_key: str = named(
         "CHATAPI_JWT_SECRET_KEY",
         default="",
         description="Secret that signs access tokens, at least 32 bytes; made and kept in the var folder when absent.",
     )
-    jwt_days: int = _named(
+    jwt_days: int = named(
         "CHATAPI_JWT_DAYS", default=30, gt=0, le=LONGEST_JWT_DAYS, description="Days that an access token is valid."
     )
-    login_pair_failures: int = _named(
+    login_pair_failures: int = named(
         "CHATAPI_LOGIN_PAIR_FAILURES",
         default=5,
         gt=0,
         description="Failed logins of one user from one address before both must wait.",
     )
-    login_address_failures: int = _named(
+    login_address_failures: int = named(
         "CHATAPI_LOGIN_ADDRESS_FAILURES",
         default=50,
         gt=0,
         description="Failed logins from one address before it must wait.",
     )
-    login_window_s: int = _named(
+    login_window_s: int = named(
         "CHATAPI_LOGIN_WINDOW_S", default=300, gt=0, description="Seconds over which failed logins are added up."
     )
-    hashes_at_once: int = _named(
+    hashes_at_once: int = named(
         "CHATAPI_HASHES_AT_ONCE", default=1, gt=0, description="Password hashes computed at once by one process."
     )
-    trusted_proxies: int = _named(
+    trusted_proxies: int = named(
         "CHATAPI_TRUSTED_PROXIES",
         default=0,
         ge=0,
@@ -159,54 +100,54 @@ class Settings(BaseSettings):
     )
 
     # Quotas and admission
-    daily_requests: int | None = _named(
+    daily_requests: int | None = named(
         "CHATAPI_DAILY_REQUESTS",
         default=10,
         ge=0,
         description="Answered requests per user and day, unless overridden; 'unlimited' for no limit.",
     )
-    daily_tokens: int | None = _named(
+    daily_tokens: int | None = named(
         "CHATAPI_DAILY_TOKENS",
         default=None,
         ge=0,
         description="Tokens per user and day, unless overridden; unlimited by default.",
     )
-    wait_s: float = _named(
+    wait_s: float = named(
         "CHATAPI_WAIT_S",
         default=5.0,
         ge=0,
         description="Longest wait of a call for holds of calls in flight to come back.",
     )
-    wait_calls: int = _named(
+    wait_calls: int = named(
         "CHATAPI_WAIT_CALLS", default=100, ge=0, description="Calls that may wait for one limit in one process."
     )
-    lease_s: float = _named(
+    lease_s: float = named(
         "CHATAPI_LEASE_S",
         default=15.0,
         gt=0,
         description="Silence after which a worker is taken for dead and its calls expire.",
     )
-    renew_s: float = _named(
+    renew_s: float = named(
         "CHATAPI_RENEW_S", default=5.0, gt=0, description="Seconds between two renewals of a worker's lease."
     )
 
     # Serving
-    bind: str = _named(
+    bind: str = named(
         "CHATAPI_BIND", default="127.0.0.1:5000", description="Address and port, or unix:PATH, to serve on."
     )
-    workers: int | None = _named(
+    workers: int | None = named(
         "CHATAPI_WORKERS",
         default=None,
         gt=0,
         description="Worker processes; one on SQLite, one per core (at least two) on PostgreSQL.",
     )
-    graceful_timeout_s: int = _named(
+    graceful_timeout_s: int = named(
         "CHATAPI_GRACEFUL_TIMEOUT_S", default=30, gt=3, description="Seconds that calls have to finish after SIGTERM."
     )
-    send_timeout_s: float = _named(
+    send_timeout_s: float = named(
         "CHATAPI_SEND_TIMEOUT_S", default=30.0, ge=1, description="Longest time for which a client may take nothing."
     )
-    body_limit_bytes: int = _named(
+    body_limit_bytes: int = named(
         "CHATAPI_BODY_LIMIT_BYTES", default=2 * 1024 * 1024, gt=0, description="Largest request body that is read."
     )
 
@@ -278,11 +219,6 @@ class Settings(BaseSettings):
     def zone(self) -> ZoneInfo:
         """The installation's time zone."""
         return ZoneInfo(self.timezone)
-
-    @property
-    def has_upstream(self) -> bool:
-        """Whether any upstream is configured."""
-        return bool(self.openai_api_key or self.openai_base_url or self.azure_openai_endpoint)
 
     @property
     def bound_to_loopback(self) -> bool:
