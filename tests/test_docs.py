@@ -39,8 +39,10 @@ def test_the_documented_defaults_are_the_real_ones() -> None:
 
 def commands(group: click.Group, path: str = "chatapi") -> list[tuple[str, click.Command]]:
     found: list[tuple[str, click.Command]] = []
-    for name, command in group.commands.items():
-        where = f"{path} {name}"
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        where, command = f"{path} {name}", group.get_command(context, name)
+        assert command is not None
         found += commands(command, where) if isinstance(command, click.Group) else [(where, command)]
     return found
 
