@@ -68,7 +68,7 @@ def _read_price(table: Table) -> ConfiguredPrice:
     units = {unit: prices for unit in UNITS if (prices := _read_unit(table, unit))}
     request = table.number("per_request", least=FREE, most=DEAREST)
     table.done()
-    if not base and not units and request is None and not any(levels.values()):
+    if not (base or units or request is not None or any(levels.values()) or table.is_wrong):
         table.wrong(
             "prompt", "there is no price here; set prompt and completion (dollars per million tokens), or per_…"
         )
@@ -83,7 +83,7 @@ def _read_tokens(table: Table, base: Mapping[str, Decimal] = MappingProxyType({}
         if price is not None:
             prices[kind] = price
     for kind, whole in TOKEN_KINDS.items():
-        if kind in prices and whole is not None and whole not in prices and whole not in base:
+        if kind in prices and whole is not None and whole not in base and not table.has(whole):
             table.wrong(kind, f"needs {whole} beside it, which it is a part of")
     return prices
 

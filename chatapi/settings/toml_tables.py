@@ -66,6 +66,11 @@ class Table:
         """Say what is wrong with one key of this table."""
         self._problems.add((*self.path, key), what)
 
+    @property
+    def is_wrong(self) -> bool:
+        """Whether anything in it is wrong."""
+        return self._problems.under(self.path)
+
     def refuse(self, key: str, why: str) -> bool:
         """Whether a key is there that must not be; no message suggests it."""
         self._refused.append(key)
