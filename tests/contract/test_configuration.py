@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import stat
@@ -10,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +21,8 @@ import pytest
 
 from tests.support.faults import FaultyUpstream, reply_to
 from tests.support.gateway import JWT_SECRET, Gateway, MakeGateway
+from tests.support.here import GatewayHere
+from tests.support.http import NO_TLS
 from tests.support.postgres import sqlite_url as url_of_file
 from tests.support.processes import PROJECT_ROOT, chatapi_command, clean_environment
 from tests.support.routes import API, CHAT, answered_envelope
@@ -28,29 +31,42 @@ ANOTHER_SECRET = "another secret that is longer than thirty-two bytes, and longe
 
 
 class Prepare(Protocol):
-    """`prepare("--argument", upstream_url=…, NAME="value")`."""
+    """`prepare(upstream_url=…, NAME="value")`."""
 
-    def __call__(self, *arguments: str, upstream_url: str | None = ..., **environment: str) -> Gateway:
+    def __call__(self, *, upstream_url: str | None = ..., **environment: str) -> Gateway:
         """Make it; it is stopped when the test ends."""
 
 
 @pytest.fixture
-def prepare(make_gateway: MakeGateway, sqlite_url: str) -> Prepare:
-    """Make a gateway on SQLite with prepared users and these settings, and start it."""
+def prepare(sqlite_url: str) -> Iterator[Prepare]:
+    """Make a gateway on SQLite with prepared users and these settings, and start it in this process."""
+    with ExitStack() as stack:
 
-    def make(*arguments: str, upstream_url: str | None = None, **environment: str) -> Gateway:
-        made = make_gateway(
-            sqlite_url, upstream_url=upstream_url, environment=environment, arguments=arguments, start=False
-        )
-        made.start_with_users()
-        return made
+        def make(*, upstream_url: str | None = None, **environment: str) -> Gateway:
+            made = GatewayHere(sqlite_url, upstream_url=upstream_url, environment=environment, start=False)
+            stack.callback(made.close)
+            made.start_with_users()
+            return made
 
-    return make
+        yield make
 
 
-def refuses_to_start(gateway: Gateway) -> str:
+class BecameGunicorn(Exception):
+    """`chatapi serve` found all well."""
+
+
+@pytest.fixture
+def becoming(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`chatapi serve` in this process must not become gunicorn: it raises `BecameGunicorn` instead."""
+
+    def execv(*_: object) -> None:
+        raise BecameGunicorn
+
+    monkeypatch.setattr(os, "execv", execv)
+
+
+def refuses_to_start(done: subprocess.CompletedProcess[str]) -> str:
     """What `chatapi serve` says when it ends by itself with an error."""
-    done = gateway.run_process("serve")
     assert done.returncode != 0
     assert "Traceback" not in done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -59,7 +75,7 @@ def refuses_to_start(gateway: Gateway) -> str:
 def test_without_any_upstream_it_refuses_to_start_and_says_what_to_set(
     make_gateway: MakeGateway, sqlite_url: str
 ) -> None:
-    said = refuses_to_start(make_gateway(sqlite_url, upstream_url=None, start=False))
+    said = refuses_to_start(make_gateway(sqlite_url, upstream_url=None, start=False).run_process("serve"))
     assert "OPENAI_API_KEY" in said
     assert "--demo" in said
 
@@ -72,63 +88,71 @@ def test_without_any_upstream_it_refuses_to_start_and_says_what_to_set(
         ("CHATAPI_TRUSTED_PROXIES", "-1"), ("CHATAPI_DATABASE_URL", "no URL at all"),
     ],
 )  # fmt: skip
+@pytest.mark.usefixtures("becoming")
 def test_a_wrong_setting_refuses_to_start_and_is_named(
     make_gateway: MakeGateway, sqlite_url: str, name: str, value: str
 ) -> None:
-    assert name in refuses_to_start(make_gateway(sqlite_url, environment={name: value}, start=False))
+    gateway = make_gateway(sqlite_url, environment={name: value}, start=False)
+    assert name in refuses_to_start(gateway.run("serve"))
 
 
+@pytest.mark.usefixtures("becoming")
 def test_a_database_that_was_not_migrated_refuses_to_start(make_gateway: MakeGateway, tmp_path: Path) -> None:
-    assert "chatapi db upgrade" in refuses_to_start(make_gateway(url_of_file(tmp_path / "empty.sqlite3"), start=False))
+    gateway = make_gateway(url_of_file(tmp_path / "empty.sqlite3"), start=False)
+    assert "chatapi db upgrade" in refuses_to_start(gateway.run("serve"))
 
 
+@pytest.mark.usefixtures("becoming")
 def test_another_secret_on_the_same_database_refuses_to_start(make_gateway: MakeGateway, database_url: str) -> None:
-    make_gateway(database_url).stop()
+    first = make_gateway(database_url, start=False)
+    assert "BecameGunicorn" in first.run("serve").stderr
     another = make_gateway(database_url, environment={"CHATAPI_JWT_SECRET_KEY": ANOTHER_SECRET}, start=False)
-    assert "secret" in refuses_to_start(another).lower()
+    assert "secret" in refuses_to_start(another.run("serve")).lower()
+    assert "BecameGunicorn" in first.run("serve").stderr
 
 
-def test_a_secret_is_made_and_kept_for_its_owner_only(make_gateway: MakeGateway, sqlite_url: str) -> None:
-    gateway = make_gateway(sqlite_url, environment={"CHATAPI_JWT_SECRET_KEY": ""})
-    kept = [path for path in (gateway.folder / "var").rglob("*") if path.is_file() and "secret" in path.name]
+@pytest.fixture(scope="module")
+def bare(make_lasting_gateway: MakeGateway) -> Gateway:
+    """A gateway that nobody told where its database is, nor its secret."""
+    gateway = make_lasting_gateway("", environment={"CHATAPI_JWT_SECRET_KEY": ""}, start=False)
+    gateway.cli("db", "upgrade")
+    gateway.start()
+    return gateway
+
+
+def test_a_secret_is_made_and_kept_for_its_owner_only(bare: Gateway) -> None:
+    kept = [path for path in (bare.folder / "var").rglob("*") if path.is_file() and "secret" in path.name]
     assert len(kept) == 1
     assert stat.S_IMODE(kept[0].stat().st_mode) == 0o600
     assert len(kept[0].read_bytes()) >= 32
 
 
-def test_the_database_is_a_sqlite_file_in_var_by_default(make_gateway: MakeGateway) -> None:
-    gateway = make_gateway("", start=False)
-    gateway.cli("db", "upgrade")
-    gateway.start()
-    kinds = [path.read_bytes()[:15] for path in (gateway.folder / "var").rglob("*") if path.is_file()]
+def test_the_database_is_a_sqlite_file_in_var_by_default(bare: Gateway) -> None:
+    kinds = [path.read_bytes()[:15] for path in (bare.folder / "var").rglob("*") if path.is_file()]
     assert b"SQLite format 3" in kinds
 
 
-def test_postgresql_works_by_both_names_and_by_unix_socket(make_gateway: MakeGateway, postgres_url: str) -> None:
+def test_serve_ends_soon_though_a_client_keeps_its_idle_connection_open(bare: Gateway) -> None:
+    with httpx2.Client(base_url=bare.base_url, trust_env=False, verify=NO_TLS) as idle:
+        assert idle.get("/healthz").status_code == 200
+        started = time.monotonic()
+        assert bare.stop(patience_s=20) == 0
+        assert time.monotonic() - started < 10
+
+
+def test_postgresql_works_by_both_names_and_by_unix_socket_with_as_many_workers_as_are_set(
+    make_gateway: MakeGateway, postgres_url: str
+) -> None:
     assert postgres_url.startswith("postgresql://")
     assert "host=/" in postgres_url
-    gateway = make_gateway(postgres_url.replace("postgresql://", "postgresql+psycopg://"))
+    by_its_other_name = postgres_url.replace("postgresql://", "postgresql+psycopg://")
+    gateway = make_gateway(by_its_other_name, environment={"CHATAPI_WORKERS": "3"})
     assert gateway.http.get("/readyz").status_code == 200
-
-
-def test_serve_becomes_gunicorn_with_as_many_workers_as_are_set(make_gateway: MakeGateway, postgres_url: str) -> None:
-    gateway = make_gateway(postgres_url, environment={"CHATAPI_WORKERS": "3"})
     master = psutil.Process(gateway.pid)
     assert "gunicorn" in " ".join(master.cmdline())
     assert len(master.children()) == 3
     assert gateway.stop() == 0
     assert not psutil.pid_exists(master.pid)
-
-
-def test_serve_ends_soon_though_a_client_keeps_its_idle_connection_open(
-    make_gateway: MakeGateway, sqlite_url: str
-) -> None:
-    gateway = make_gateway(sqlite_url)
-    with httpx2.Client(base_url=gateway.base_url, trust_env=False) as idle:
-        assert idle.get("/healthz").status_code == 200
-        started = time.monotonic()
-        assert gateway.stop(patience_s=20) == 0
-        assert time.monotonic() - started < 10
 
 
 def test_the_settings_of_calls_are_obeyed(prepare: Prepare, faults: FaultyUpstream, marker: str) -> None:
@@ -209,8 +233,11 @@ def test_https_goes_through_the_proxy_but_where_no_proxy_says_otherwise(prepare:
     assert asked == ([] if no_proxy else [b"CONNECT upstream.invalid:443 HTTP/1.1"])
 
 
-def test_the_demo_upstream_answers_any_model_and_says_loudly_what_it_is(prepare: Prepare) -> None:
-    gateway = prepare("--demo")
+def test_the_demo_upstream_answers_any_model_and_says_loudly_what_it_is(
+    make_gateway: MakeGateway, sqlite_url: str
+) -> None:
+    gateway = make_gateway(sqlite_url, upstream_url=None, arguments=("--demo",), start=False)
+    gateway.start_with_users()
     answer = gateway.http.post(
         "/v1/chat/completions", access_token=gateway.somebody,
         json={"model": "a-name-nobody-heard-of", "messages": [{"role": "user", "content": "hello"}]},
@@ -231,7 +258,7 @@ def test_the_files_of_envs_are_read_and_the_environment_wins(
 ) -> None:
     house = tmp_path / "house"
     for name in ("chatapi", "migrations"):
-        shutil.copytree(PROJECT_ROOT / name, house / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(PROJECT_ROOT / name, house / name)
     (house / "envs").mkdir()
     (house / "envs" / "configs").write_text(json.dumps({"api": "sk-of-configs", "jwt_secret_key": JWT_SECRET}))
     (house / "envs" / ".env").write_text("CHATAPI_MODEL=model-of-the-file\nCHATAPI_SYSTEM_MESSAGE=of the file\n")
