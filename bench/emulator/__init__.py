@@ -1,8 +1,12 @@
 """An upstream that does as the model's name says: `python -m bench.emulator --port 8100 --log served.jsonl`.
 
-It speaks OpenAI's chat completions (`POST …/chat/completions`, plain and streamed, over HTTP/1.1 with keep-alive) and
-`GET …/models`. Model names are read from the part `emu` on, so that `gpt-4o-emu-events5` is a GPT-4o for whoever looks
-at its beginning; a name without `emu` does the default. An option that is none is answered with 404.
+It speaks OpenAI's chat completions (`POST …/chat/completions`, plain and streamed, over HTTP/1.1 with keep-alive),
+embeddings (`POST …/embeddings`) and `GET …/models`. A chat completion that offers tools calls the first of them, or the
+one that `tool_choice` names, unless the last message is a tool's result; one that asks for JSON gets an object. What
+would be the reply's text is then the first field of the arguments, or of the object, as its schema names it.
+
+Model names are read from the part `emu` on, so that `gpt-4o-emu-events5` is a GPT-4o for whoever looks at its
+beginning; a name without `emu` does the default. An option that is none is answered with 404.
 
     emu-delay50-events50-gap20-cut10       50 ms of silence, then of 50 events ten, 20 ms apart, then it breaks off
 
@@ -24,7 +28,8 @@ at its beginning; a name without `emu` does the default. An option that is none 
 
 Usage follows from the request. Prompt tokens: `prompt_tokens(body)`. Completion tokens: the words of the reply, each of
 which is one token of OpenAI's vocabularies: events × words, or `max_completion_tokens` (`max_tokens`) if that is less
-(and the finish reason is then `length`), times `n`. A stream reports them if `stream_options.include_usage` says so.
+(and the finish reason is then `length`), times `n`; what makes JSON of them is not reported. A stream reports them if
+`stream_options.include_usage` says so. Embeddings use `bench.emulator.embeddings.Inputs.tokens` of the prompt.
 
 The log gets one JSON object a line, each in one append, so that it is whole whatever is killed. When a request has been
 read whole, before any of the answer: `{"log": "arrived", …}`; when the answer has ended: `{"log": "ended", …}`:

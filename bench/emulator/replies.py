@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 
+from bench.emulator.embeddings import Inputs
+from bench.emulator.forms import TEXT, Form
 from bench.emulator.script import Script
 
 # Each is, with the space before it, one token of o200k_base and of cl100k_base, and 5 bytes long.
@@ -28,9 +30,18 @@ class Question:
     most_tokens: int | None
     choices: int
     prompt_bytes: int
+    form: Form = TEXT
+    inputs: Inputs | None = None  # of embeddings only
+
+    @classmethod
+    def about(cls, body: dict[str, Any]) -> Question:
+        """The question that asks for embeddings."""
+        inputs = Inputs.of(body)
+        return cls(str(body.get("model")), False, True, 0, 0, sum(inputs.sizes), inputs=inputs)
 
     @classmethod
     def of(cls, body: dict[str, Any]) -> Question:
+        """The question that a chat completion asks."""
         options = body.get("stream_options") or {}
         return cls(
             model=str(body.get("model")),
@@ -39,6 +50,7 @@ class Question:
             most_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
             choices=body.get("n") or 1,
             prompt_bytes=prompt_bytes(body),
+            form=Form.of(body),
         )
 
 
@@ -96,6 +108,8 @@ def asked_prompt_tokens(question: Question, script: Script) -> int:
     """The prompt tokens that are reported of a question."""
     if script.prompt_tokens is not None:
         return script.prompt_tokens
+    if question.inputs is not None:
+        return question.inputs.tokens
     return question.prompt_bytes // BYTES_PER_TOKEN + 1
 
 
@@ -133,7 +147,10 @@ def _with_length(body: bytes) -> bytes:
     return b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
 
 
-def _usage(prompt: int, completion: int) -> dict[str, int]:
+def _usage(question: Question, script: Script) -> dict[str, int]:
+    prompt, completion = asked_prompt_tokens(question, script), _claimed(question, script)
+    if question.inputs is not None:
+        return {"prompt_tokens": prompt, "total_tokens": prompt}
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
@@ -144,7 +161,7 @@ def _claimed(question: Question, script: Script) -> int:
 
 
 def _finish(question: Question, script: Script) -> str:
-    return "length" if total_words(question, script) < script.events * script.words else "stop"
+    return "length" if total_words(question, script) < script.events * script.words else question.form.finish
 
 
 def _words(first: int, count: int) -> str:
@@ -156,10 +173,8 @@ def _words(first: int, count: int) -> str:
 
 def _whole(question: Question, script: Script, reply_id: str) -> Plan:
     claimed, words = _claimed(question, script), total_words(question, script)
-    before, after = _whole_parts(question.model, question.choices, words, _finish(question, script))
-    usage = b""
-    if script.reports:
-        usage = b',"usage":' + orjson.dumps(_usage(asked_prompt_tokens(question, script), claimed))
+    before, after = _whole_parts(question, words, _finish(question, script))
+    usage = b',"usage":' + orjson.dumps(_usage(question, script)) if script.reports else b""
     content = b"%s%s%s%s}" % (before, reply_id.encode(), after, usage)
     request_id = b"x-request-id: %s\r\n" % reply_id.encode()
     answer = _head(200, b"application/json", request_id) + _with_length(content)
@@ -171,10 +186,14 @@ def _whole(question: Question, script: Script, reply_id: str) -> Plan:
 
 
 @lru_cache(maxsize=256)
-def _whole_parts(model: str, choices: int, words: int, finish: str) -> tuple[bytes, bytes]:
-    message = {"role": "assistant", "content": _words(0, words)}
-    listed = [{"index": index, "finish_reason": finish, "message": message} for index in range(choices)]
-    body = {"id": "*", "object": "chat.completion", "created": CREATED, "model": model, "choices": listed}
+def _whole_parts(question: Question, words: int, finish: str) -> tuple[bytes, bytes]:
+    """What is before and after the id."""
+    (text,) = question.form.framed([_words(0, words)], whole=finish != "length")
+    message = question.form.message(text)
+    listed = [{"index": index, "finish_reason": finish, "message": message} for index in range(question.choices)]
+    body = {"id": "*", "object": "chat.completion", "created": CREATED, "model": question.model, "choices": listed}
+    if question.inputs is not None:
+        body = {"id": "*", **question.inputs.reply(question.model)}
     before, _, after = orjson.dumps(body)[:-1].partition(b"*")
     return before, after
 
@@ -187,7 +206,7 @@ def _stream(question: Question, script: Script, reply_id: str) -> Plan:
     per_event = min(script.words, words) or 1
     own_id = reply_id.encode()
     reports = script.reports and question.asks_usage
-    parts = _event_parts(question.model, question.choices, words, per_event, reports and not script.early)
+    parts = _event_parts(question, words, per_event, reports and not script.early, _finish(question, script))
     role, *events = [before + own_id + after for before, after in parts]
     head = _head(200, b"text/event-stream", b"Transfer-Encoding: chunked\r\nx-request-id: %s\r\n\r\n" % own_id)
     pieces, counted = [head + role, *events], list(range(len(events) + 1))
@@ -207,15 +226,14 @@ def _stream(question: Question, script: Script, reply_id: str) -> Plan:
 
 @lru_cache(maxsize=256)
 def _event_parts(
-    model: str, choices: int, words: int, per_event: int, null_usage: bool
+    question: Question, words: int, per_event: int, null_usage: bool, finish: str
 ) -> tuple[tuple[bytes, bytes], ...]:
     """What is before and after the id of the event with the role and of each with text, framed as HTTP's chunks."""
     texts = [_words(first, min(per_event, words - first)) for first in range(0, words, per_event)]
-    deltas = [{"role": "assistant", "content": ""}, *({"content": text} for text in texts)]
+    form, choices = question.form, question.choices
+    deltas = [form.first_delta(), *map(form.delta, form.framed(texts, whole=finish != "length"))]
     more = {"usage": None} if null_usage else {}
-    events = [
-        "".join(_event("*" * 36, model, _choices(choices, delta, None), more) for delta in [delta]) for delta in deltas
-    ]
+    events = [_event("*" * 36, question.model, _choices(choices, delta, None), more) for delta in deltas]
     framed = []
     for event in events:
         before, _, after = _chunk(event.encode()).partition(b"*" * 36)
@@ -223,7 +241,7 @@ def _event_parts(
     return tuple(framed)
 
 
-def _choices(count: int, delta: dict[str, str], finish: str | None) -> list[dict[str, Any]]:
+def _choices(count: int, delta: dict[str, Any], finish: str | None) -> list[dict[str, Any]]:
     return [{"index": index, "delta": delta, "finish_reason": finish} for index in range(count)]
 
 
@@ -235,7 +253,7 @@ def _event(reply_id: str, model: str, choices: list[dict[str, Any]], more: dict[
 def _tail(question: Question, script: Script, reply_id: str) -> bytes:
     """The event with the finish reason, the usage and [DONE], and the end of the body."""
     reports = script.reports and question.asks_usage
-    usage = _usage(asked_prompt_tokens(question, script), _claimed(question, script)) if reports else None
+    usage = _usage(question, script) if reports else None
     own = {"usage": usage if script.early else None} if reports else {}
     finish = _choices(question.choices, {}, _finish(question, script))
     said = _event(reply_id, question.model, finish, own)

@@ -19,6 +19,7 @@ from bench.emulator.script import Script, UnknownModel, read_script
 CALL_ID = b"x-chatapi-call-id"
 END_OF_HEAD = b"\r\n\r\n"
 BACKLOG = 4096
+READERS = ((b"/chat/completions", Question.of), (b"/embeddings", Question.about))
 
 
 class Log:
@@ -107,8 +108,9 @@ class Connection(asyncio.Protocol):
         _, path, _ = line.split(b" ", 2)
         path = path.partition(b"?")[0]
         self._last = headers.get(b"connection", b"").lower() == b"close"
-        if path.endswith(b"/chat/completions"):
-            self._answer = _Answer(self, self._log, self._ids.next(), headers, orjson.loads(content))
+        read = next((read for ending, read in READERS if path.endswith(ending)), None)
+        if read is not None:
+            self._answer = _Answer(self, self._log, self._ids.next(), headers, read(orjson.loads(content)))
             self._answer.begin()
             return
         known = path.endswith(b"/models")
@@ -117,16 +119,16 @@ class Connection(asyncio.Protocol):
 
 
 class _Answer:
-    """The answer to one chat completion, from its request to its end."""
+    """The answer to one call, from its request to its end."""
 
     def __init__(
-        self, connection: Connection, log: Log, reply_id: str, headers: dict[bytes, bytes], body: dict[str, Any]
+        self, connection: Connection, log: Log, reply_id: str, headers: dict[bytes, bytes], question: Question
     ) -> None:
         self.paused = False
         self._connection = connection
         self._log = log
         self._id = reply_id
-        self._question = Question.of(body)
+        self._question = question
         self._sent = 0
         self._status: int | None = None
         self._timer: asyncio.TimerHandle | None = None

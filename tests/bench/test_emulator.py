@@ -218,6 +218,60 @@ def test_what_a_killed_emulator_had_seen_is_in_its_log(tmp_path: Path) -> None:
     assert emulator.ended() == {}
 
 
+TOOLS = [
+    {"type": "function", "function": {"name": name, "parameters": {"properties": {"city": {"type": "string"}}}}}
+    for name in ("look", "tell")
+]
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"properties": {"city": {"type": "string"}}}}}
+
+
+@pytest.mark.parametrize(
+    ("choice", "name"), [("auto", "look"), ({"type": "function", "function": {"name": "tell"}}, "tell")]
+)
+def test_a_tool_that_is_offered_is_called(emulator: Emulator, choice: Any, name: str) -> None:
+    more = {"tools": TOOLS, "tool_choice": choice}
+    whole = ask(emulator, "emu-events3", call=f"tool-{name}", **more).json()["choices"][0]
+    (called,) = whole["message"]["tool_calls"]
+    assert (whole["finish_reason"], called["function"]["name"]) == ("tool_calls", name)
+    assert json.loads(called["function"]["arguments"]) == {"city": " time year work"}
+    assert ended(emulator, f"tool-{name}")["completion_tokens"] == 3
+    first, *middle, last, usage = stream(emulator, "emu-events3", **more)
+    assert first["choices"][0]["delta"]["tool_calls"][0]["function"] == {"name": name, "arguments": ""}
+    pieces = [event["choices"][0]["delta"]["tool_calls"][0]["function"]["arguments"] for event in middle]
+    assert pieces == ['{"city":" time', " year", ' work"}']
+    assert last["choices"][0]["finish_reason"] == "tool_calls"
+    assert usage["usage"]["completion_tokens"] == 3
+
+
+def test_the_result_of_a_tool_is_answered_with_text(emulator: Emulator) -> None:
+    messages = [*body_of("")["messages"], {"role": "tool", "tool_call_id": "x", "content": "noon"}]
+    choice = ask(emulator, "emu-events2", messages=messages, tools=TOOLS).json()["choices"][0]
+    assert (choice["finish_reason"], choice["message"]["content"]) == ("stop", " time year")
+
+
+def test_a_schema_is_obeyed_unless_the_reply_is_cut_short(emulator: Emulator) -> None:
+    assert text_of(stream(emulator, "emu-events2", response_format=SCHEMA)) == '{"city":" time year"}'
+    assert text_of(stream(emulator, "emu", response_format=SCHEMA, max_tokens=2)) == '{"city":" time year'
+
+
+@pytest.mark.parametrize(
+    ("given", "vectors", "tokens"),
+    [("Wie spät ist es?", 1, 5), (["a", "time flies"], 2, 4), ([7, 8, 9], 1, 3), ([[7, 8, 9], [1]], 2, 4)],
+)
+def test_embeddings_are_made_of_every_kind_of_input(emulator: Emulator, given: Any, vectors: int, tokens: int) -> None:
+    call = f"embeddings-{vectors}-{tokens}"
+    with httpx2.Client(trust_env=False, timeout=10.0, headers={"X-ChatAPI-Call-Id": call}) as client:
+        numbers, text = (
+            client.post(f"{emulator.url}/embeddings", json={"model": "emu", "input": given, **more}).json()
+            for more in ({}, {"encoding_format": "base64"})
+        )
+    assert numbers["usage"] == {"prompt_tokens": tokens, "total_tokens": tokens}
+    assert [len(one["embedding"]) for one in numbers["data"]] == [8] * vectors
+    assert all(isinstance(one["embedding"], str) for one in text["data"])
+    entry = next(entry for entry in emulator.ended().values() if entry["call"] == call)
+    assert (entry["prompt_tokens"], entry["completion_tokens"], entry["produced_tokens"]) == (tokens, 0, 0)
+
+
 def request_bytes(model: str, call: str, *, stream: bool = False, close: bool = False) -> bytes:
     content = json.dumps(body_of(model, stream=stream)).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-ChatAPI-Call-Id: {call}\r\n"
