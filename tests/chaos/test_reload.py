@@ -24,10 +24,11 @@ from tests.support.faults import FaultyUpstream
 from tests.support.gateway import Gateway, MakeGateway
 from tests.support.http import NO_TLS, event_lines
 from tests.support.ledger import endings
+from tests.support.postgres import FreshDatabase
 from tests.support.routes import API
 
 pytestmark = pytest.mark.chaos
-GRACE_S = 8
+GRACE_S = 5
 STREAMS = 20
 SETTINGS = {
     "CHATAPI_GRACEFUL_TIMEOUT_S": str(GRACE_S),
@@ -58,14 +59,29 @@ class Place:
         await_that(lambda: len(self.workers()) == 2 and not self.workers() & old, "new workers serve", patience_s)
 
 
-@pytest.fixture
-def place(database_url: str, make_gateway: MakeGateway, tmp_path: Path) -> Place:
-    file = tmp_path / "settings.env"
+def place_of(make_gateway: MakeGateway, database_url: str, file: Path) -> Place:
+    """A gateway that has begun to serve."""
     environment = {**SETTINGS, "CHATAPI_ENV_FILE": str(file), "CHATAPI_BIND": ""}
     place = Place(make_gateway(database_url, environment=environment, start=False), file)
     place.configure(CHATAPI_MODEL="before")
     place.gateway.start_with_users()
     return place
+
+
+@pytest.fixture
+def place(database_url: str, make_gateway: MakeGateway, tmp_path: Path) -> Place:
+    """A gateway of the test's own, which may end."""
+    return place_of(make_gateway, database_url, tmp_path / "settings.env")
+
+
+@pytest.fixture(scope="module")
+def lasting(
+    lasting_database: FreshDatabase, make_lasting_gateway: MakeGateway, tmp_path_factory: pytest.TempPathFactory
+) -> Place:
+    """A gateway that goes on serving after each test, with the settings that the last of them left."""
+    return place_of(
+        make_lasting_gateway, lasting_database("sqlite"), tmp_path_factory.mktemp("reload") / "settings.env"
+    )
 
 
 @contextmanager
@@ -108,7 +124,7 @@ def test_streams_go_on_beyond_the_graceful_timeout_and_new_calls_are_served(
     place: Place, faults: FaultyUpstream, marker: str
 ) -> None:
     before, streams = place.workers(), Streams()
-    streams.begin(place.gateway, f"{marker} fault:slow " + "word " * 120, STREAMS, place.gateway.sign_in())
+    streams.begin(place.gateway, f"{marker} fault:slow " + "word " * 95, STREAMS, place.gateway.sign_in())
     faults.await_about(marker, count=STREAMS, patience_s=30)
     with visitors(place.gateway) as wrong:
         time.sleep(0.5)
@@ -126,9 +142,9 @@ def test_streams_go_on_beyond_the_graceful_timeout_and_new_calls_are_served(
     assert_sound(place.gateway)
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_what_cannot_be_reloaded_leaves_all_as_it_was(place: Place, faults: FaultyUpstream, marker: str) -> None:
-    before = place.workers()
+def test_what_cannot_be_reloaded_leaves_all_as_it_was(lasting: Place, faults: FaultyUpstream, marker: str) -> None:
+    place, before = lasting, lasting.workers()
+    model = model_of(place, faults, f"{marker} first")
     with visitors(place.gateway) as wrong:
         place.configure(CHATAPI_LEASE_S="no number")
         place.reload()
@@ -138,40 +154,39 @@ def test_what_cannot_be_reloaded_leaves_all_as_it_was(place: Place, faults: Faul
         place.reload()
         time.sleep(1)
         assert place.workers() == before
-        assert model_of(place, faults, marker) == "before"
+        assert model_of(place, faults, f"{marker} second") == model
     assert wrong == []
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_another_address_takes_a_restart_and_the_rest_is_reloaded(
-    place: Place, faults: FaultyUpstream, marker: str
+    lasting: Place, faults: FaultyUpstream, marker: str
 ) -> None:
-    before = place.workers()
-    place.configure(CHATAPI_MODEL="after", CHATAPI_BIND="127.0.0.1:1")
-    place.reload()
-    place.await_new_workers(before)
-    assert "another CHATAPI_BIND" in place.gateway.log()
-    assert model_of(place, faults, marker) == "after"
+    before = lasting.workers()
+    lasting.configure(CHATAPI_MODEL="of another address", CHATAPI_BIND="127.0.0.1:1")
+    lasting.reload()
+    lasting.await_new_workers(before)
+    assert "another CHATAPI_BIND" in lasting.gateway.log()
+    assert model_of(lasting, faults, marker) == "of another address"
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_old_workers_serve_on_while_the_new_ones_cannot_start(
-    place: Place, faults: FaultyUpstream, marker: str
+    lasting: Place, faults: FaultyUpstream, marker: str
 ) -> None:
-    before = place.workers()
+    place, before = lasting, lasting.workers()
+    model = model_of(place, faults, f"{marker} earlier")
     with visitors(place.gateway) as wrong, world_of(place.gateway.database_url) as world:
         with world.database.write() as connection:
             (fingerprint,) = connection.execute(select(installation.c.jwt_fingerprint)).scalars()
             connection.execute(update(installation).values(jwt_fingerprint="of another installation"))
-        place.configure(CHATAPI_MODEL="after")
+        place.configure(CHATAPI_MODEL="of those that could not start")
         place.reload()
         await_that(lambda: place.gateway.log().count("a worker cannot start") >= 3, "they have tried")
         assert before <= place.workers()
-        assert model_of(place, faults, f"{marker} first") == "before"
+        assert model_of(place, faults, f"{marker} first") == model
         with world.database.write() as connection:
             connection.execute(update(installation).values(jwt_fingerprint=fingerprint))
         place.await_new_workers(before)
-        assert model_of(place, faults, f"{marker} second") == "after"
+        assert model_of(place, faults, f"{marker} second") == "of those that could not start"
     assert wrong == []
 
 
