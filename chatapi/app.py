@@ -10,12 +10,12 @@ from flask_jwt_extended import JWTManager
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from chatapi.endpoint import (
-    chat_completions,
     chats,
     context,
     errors,
     health,
     log_format,
+    model_endpoints,
     prompts,
     questions,
     request_log,
@@ -69,7 +69,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
         questions.blueprint,
         prompts.blueprint,
         chats.blueprint,
-        chat_completions.blueprint,
+        model_endpoints.blueprint,
         health.blueprint,
     ):
         app.register_blueprint(blueprint)

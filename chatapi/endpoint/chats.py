@@ -10,12 +10,13 @@ from flask import Response
 
 from chatapi.domain import chat_request
 from chatapi.domain.chat_request import ChatRequest
+from chatapi.domain.endpoints import CHAT_COMPLETIONS
+from chatapi.endpoint import metered
 from chatapi.endpoint.bodies import json_object
-from chatapi.endpoint.context import client, note_call, runtime
-from chatapi.endpoint.policy import Auth, PolicedBlueprint, claims
+from chatapi.endpoint.context import runtime
+from chatapi.endpoint.policy import Auth, PolicedBlueprint
 from chatapi.endpoint.streaming import stream_response
 from chatapi.errors import UpstreamError
-from chatapi.logic import calls
 
 MOST_COMPLETION_TOKENS = 800
 NO_SYSTEM_MESSAGE = "none"
@@ -24,12 +25,12 @@ blueprint = PolicedBlueprint("chats", __name__, Auth.BEARER)
 
 
 @blueprint.post("/chat")
+@metered.stands_for(CHAT_COMPLETIONS)
 def chat() -> Response:
     """Stream the reply. What fails before its first piece has a status; after it, the body is broken off."""
     asked = chat_request.parse({"model": runtime().settings.model, "messages": json_object().get("messages")})
     request = chat_request.parse(_upstream_body(asked)).in_words_of_its_model()
-    stream = calls.open_stream(runtime(), calls.Ask(claims(), "/chat", request, client()))
-    note_call(stream)
+    stream = metered.open_stream(request)
     pieces = (text.encode() for text in stream.texts())
     try:
         first = next(pieces, None)

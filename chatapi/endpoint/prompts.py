@@ -5,12 +5,13 @@ from __future__ import annotations
 from flask import Response
 
 from chatapi.domain import chat_request
+from chatapi.domain.endpoints import CHAT_COMPLETIONS
+from chatapi.endpoint import metered
 from chatapi.endpoint.bodies import json_object
-from chatapi.endpoint.context import client, note_call, runtime
+from chatapi.endpoint.context import runtime
 from chatapi.endpoint.dialects import json_response
-from chatapi.endpoint.policy import Auth, PolicedBlueprint, claims
+from chatapi.endpoint.policy import Auth, PolicedBlueprint
 from chatapi.errors import InvalidRequest
-from chatapi.logic import calls
 
 FIELDS = ("model", "messages", "max_tokens", "temperature")
 
@@ -18,6 +19,7 @@ blueprint = PolicedBlueprint("prompts", __name__, Auth.BEARER)
 
 
 @blueprint.post("/chatgpt_prompt")
+@metered.stands_for(CHAT_COMPLETIONS)
 def answer() -> Response:
     """Answer the messages. Without a model, the installation's default answers."""
     given = json_object()
@@ -29,6 +31,4 @@ def answer() -> Response:
             "Invalid type for 'temperature': expected a number.", param="temperature", code="invalid_type"
         )
     request = chat_request.parse(body).in_words_of_its_model()
-    found = calls.run(runtime(), calls.Ask(claims(), "/chatgpt_prompt", request, client()))
-    note_call(found)
-    return json_response(f"Answer: {found.reply.text}")
+    return json_response(f"Answer: {metered.run(request).reply.text}")

@@ -35,6 +35,7 @@ class Form:
         keeps: whether what was streamed is kept for counting.
         texts: whether a reply may be plain text instead of JSON.
         may_be_whole: whether a model may answer whole though a stream was asked for.
+        as_text: whether the reply, a chat completion, is made a completion.
     """
 
     path: str
@@ -46,10 +47,17 @@ class Form:
     keeps: bool = True
     texts: bool = False
     may_be_whole: bool = False
+    as_text: bool = False
 
 
 FORMS: dict[str, Form] = {
     "/v1/chat/completions": Form(
         "/chat/completions", "choices", produced=produced_by_choices, streaming=Streaming.CHOICES
     ),
+    "/v1/completions": Form("/completions", "choices", produced=produced_by_choices, streaming=Streaming.CHOICES),
+    "/v1/completions over chat": Form(
+        "/chat/completions", "choices", produced=produced_by_choices, streaming=Streaming.CHOICES, as_text=True
+    ),
+    "/v1/embeddings": Form("/embeddings", "data", completes=False),
+    "/v1/moderations": Form("/moderations", "results", completes=False),
 }

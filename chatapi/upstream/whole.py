@@ -7,6 +7,7 @@ from typing import Any
 from chatapi.domain.usage import Usage
 from chatapi.errors import UpstreamBroken
 from chatapi.upstream import json_text
+from chatapi.upstream.chat_as_text import completion_of
 from chatapi.upstream.exchange import Exchange
 from chatapi.upstream.forms import Form
 from chatapi.upstream.reply import UpstreamReply
@@ -39,6 +40,8 @@ def read_reply(exchange: Exchange, form: Form) -> UpstreamReply:
     own_id = value.get("id")
     upstream_id = exchange.upstream_id or (own_id if isinstance(own_id, str) else None)
     usage = Usage.reported(value.get("usage"), completes=form.completes)
+    if form.as_text:
+        said = completion_of(value)
     return UpstreamReply(said, JSON, value, usage, upstream_id, form.produced)
 
 

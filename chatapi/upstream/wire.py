@@ -9,24 +9,18 @@ from collections.abc import Mapping
 
 import httpx2
 
-from chatapi.errors import UpstreamBroken
 from chatapi.upstream.asking import ask
-from chatapi.upstream.byte_stream import ByteStream, RelayedStream, WholeStream, sound_type
+from chatapi.upstream.byte_stream import RelayedStream
 from chatapi.upstream.clients import build_client, build_transport
 from chatapi.upstream.cutoff import Cutoff
-from chatapi.upstream.exchange import Exchange
-from chatapi.upstream.forms import FORMS, Form, Streaming
+from chatapi.upstream.forms import FORMS
 from chatapi.upstream.parcel import Parcel
 from chatapi.upstream.relay import Relay
 from chatapi.upstream.reply import UpstreamReply
-from chatapi.upstream.scanner import Scanner
-from chatapi.upstream.stream import EVENT_STREAM, UpstreamStream
+from chatapi.upstream.streamed import read_stream
 from chatapi.upstream.targets import Target
-from chatapi.upstream.transcript import NoTranscript, Transcript
-from chatapi.upstream.typed_events import TypedScanner, read_typed_event
-from chatapi.upstream.whole import raise_if_error, read_reply
+from chatapi.upstream.whole import read_reply
 
-WHOLE_MEDIA_TYPES = {"application/json", "text/html"}
 CHAT = FORMS["/v1/chat/completions"]
 
 
@@ -66,7 +60,7 @@ class Wire:
             UpstreamError: as above.
         """
         exchange = ask(self._client, self._timeouts, {**body, "stream": True}, call_id, cutoff)
-        return _stream(exchange, CHAT, pass_usage=False)
+        return read_stream(exchange, CHAT, pass_usage=False)
 
     def relay(self, parcel: Parcel, call_id: str, cutoff: Cutoff) -> UpstreamReply:
         """Relay a request whose reply is whole.
@@ -84,18 +78,4 @@ class Wire:
             UpstreamError: as above.
         """
         form = FORMS[parcel.form]
-        return _stream(self._relay.send(parcel, form.path, call_id, cutoff), form, pass_usage=parcel.pass_usage)
-
-
-def _stream(exchange: Exchange, form: Form, *, pass_usage: bool) -> RelayedStream:
-    if form.may_be_whole and exchange.content_type != EVENT_STREAM:
-        return WholeStream(read_reply(exchange, form))
-    if exchange.content_type in WHOLE_MEDIA_TYPES:
-        raise_if_error(exchange)
-        raise UpstreamBroken("the upstream did not answer with a stream", may_have_run=True)
-    if form.streaming is Streaming.CHOICES:
-        return UpstreamStream(exchange, Scanner(pass_usage=pass_usage), Transcript())
-    if form.streaming is Streaming.BYTES and exchange.content_type != EVENT_STREAM:
-        return ByteStream(exchange, sound_type(exchange.content_type))
-    transcript = Transcript(read_typed_event) if form.keeps else NoTranscript()
-    return UpstreamStream(exchange, TypedScanner(), transcript)
+        return read_stream(self._relay.send(parcel, form.path, call_id, cutoff), form, pass_usage=parcel.pass_usage)

@@ -1,0 +1,66 @@
+"""The table of what may be asked of a model: for each endpoint how it is read and bounded, and what its unit is.
+
+Every route that can reach an upstream stands for an endpoint of it (`endpoint.metered`), and how its replies are
+read says `upstream.forms`, which names the same endpoints. docs/endpoints.md says it in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from chatapi.domain import (
+    chat_request,
+    completion_request,
+    embeddings_request,
+    moderation_request,
+)
+from chatapi.domain.model_request import ModelRequest, Upload
+
+Parse = Callable[[Mapping[str, object], tuple[Upload, ...]], ModelRequest]
+
+
+class Unit(StrEnum):
+    """What is paid for, where it is no tokens."""
+
+    TOKENS = "tokens"
+    IMAGES = "images"
+    SECONDS = "seconds"
+    CHARACTERS = "characters"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One of OpenAI's endpoints.
+
+    Args:
+        path: of it.
+        parse: reads a body, and a form's files; the request bounds itself.
+        unit: what is paid for; of several, what the older models are paid by, for newer ones are all paid by tokens.
+        streams: whether OpenAI streams its replies.
+        takes_files: whether its body is a form with files, and not JSON.
+    """
+
+    path: str
+    parse: Parse
+    unit: Unit = Unit.TOKENS
+    streams: bool = False
+    takes_files: bool = False
+
+
+def _of_json(parse: Callable[[Mapping[str, object]], ModelRequest]) -> Parse:
+    return lambda body, _files: parse(body)
+
+
+CHAT_COMPLETIONS = Endpoint("/v1/chat/completions", _of_json(chat_request.parse), streams=True)
+
+ENDPOINTS: dict[str, Endpoint] = {
+    endpoint.path: endpoint
+    for endpoint in (
+        CHAT_COMPLETIONS,
+        Endpoint("/v1/completions", _of_json(completion_request.parse), streams=True),
+        Endpoint("/v1/embeddings", _of_json(embeddings_request.parse)),
+        Endpoint("/v1/moderations", _of_json(moderation_request.parse)),
+    )
+}
