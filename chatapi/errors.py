@@ -15,6 +15,7 @@ ChatAPIError
 │   └── Overloaded                a bounded queue is full
 └── UpstreamError                 (reason, may_have_run, status, retry_after_s)
     ├── UpstreamUnreachable       no connection: it never ran
+    │   └── UpstreamResting       all that could answer have failed just now, and are left alone for a while
     ├── UpstreamRefused           4xx: it did not run; the request is at fault
     ├── UpstreamRateLimited       429: it did not run
     ├── UpstreamFailed            5xx before any output: it did not run
@@ -24,6 +25,7 @@ ChatAPIError
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -129,7 +131,11 @@ class UpstreamError(ChatAPIError):
         status: the upstream's HTTP status, if it answered.
         retry_after_s: when the upstream asks to be tried again, in seconds.
         body: the upstream's error object (`{"message", "type", "param", "code"}`), if it sent one that may be shown.
+
+    `began` says that the answer had begun: another upstream cannot be asked instead any more.
     """
+
+    began = False
 
     def __init__(
         self,
@@ -150,6 +156,13 @@ class UpstreamError(ChatAPIError):
 
 class UpstreamUnreachable(UpstreamError):
     """No connection could be made: the model never ran."""
+
+
+class UpstreamResting(UpstreamUnreachable):
+    """Whoever could answer has failed just now, and is left alone for a while: nothing was sent."""
+
+    def __init__(self, rests_s: float) -> None:
+        super().__init__("every upstream of this model has failed just now", retry_after_s=max(1, math.ceil(rests_s)))
 
 
 class UpstreamRefused(UpstreamError):

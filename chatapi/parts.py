@@ -9,7 +9,7 @@ from chatapi.logic.passwords import Hasher
 from chatapi.logic.running import RunningCalls
 from chatapi.logic.runtime import Runtime
 from chatapi.logic.turns import Turns
-from chatapi.settings import Settings
+from chatapi.settings import Settings, load_catalogue
 from chatapi.storage.engine import Clock, Database
 from chatapi.storage.ledger import Ledger, new_id
 from chatapi.storage.writer import LedgerWriter
@@ -33,7 +33,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None) -> Runtime:
         database=database,
         ledger=ledger,
         writer=LedgerWriter(database, ledger),
-        upstreams=build_upstreams(settings) if settings.has_upstream else Upstreams(),
+        upstreams=build_upstreams(settings, load_catalogue(settings)) if settings.has_upstream else Upstreams(),
         hasher=Hasher(settings.hashes_at_once),
         turns=Turns(settings.wait_s, settings.wait_calls),
         running=RunningCalls(new_id()),

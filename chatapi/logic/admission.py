@@ -18,7 +18,7 @@ from chatapi.logic.runtime import Runtime
 from chatapi.storage import leases
 from chatapi.storage.ledger import new_id
 from chatapi.upstream import tokens
-from chatapi.upstream.upstreams import Upstream
+from chatapi.upstream.upstream import Upstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,54 +33,96 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """An upstream that may answer a call, what it would be asked, and the name that it knows the model by."""
+
+    upstream: Upstream
+    request: ModelRequest
+    model: str
+
+
+@dataclass(slots=True)
 class Admitted:
     """An admitted call: its hold is in the ledger, and this is what to send, and where.
 
     Args:
-        request: as the upstream is asked it.
-        body: which that makes of it, for the model that it resolved to.
+        grant: the ledger's decision.
+        call: as it runs.
+        candidates: who may answer it, in the order in which they are to be tried.
+        candidate: the one of them that is asked now.
     """
 
-    request: ModelRequest
     grant: Grant
     call: RunningCall
-    upstream: Upstream
-    body: dict[str, object]
+    candidates: tuple[Candidate, ...]
+    candidate: Candidate
+
+    @property
+    def request(self) -> ModelRequest:
+        """The request as the upstream is asked it."""
+        return self.candidate.request
+
+    def body(self, candidate: Candidate) -> dict[str, object]:
+        """The body that this candidate is sent."""
+        request = candidate.request
+        cap = self.grant.call.completion_granted // request.choices if self.grant.bounded else None
+        return request.upstream_body(candidate.model, cap)
 
 
 def admit(runtime: Runtime, ask: Ask) -> Admitted:
     """Hold the bound of a call.
 
     Raises:
-        InvalidRequest: the upstream cannot be asked this, or nothing bounds it.
+        InvalidRequest: no upstream can be asked this, or nothing bounds it.
+        UpstreamResting: all upstreams of the model have failed just now.
         UnknownAccessToken: the access token, its user or its tenant is not in force.
         QuotaDenied: a limit is in the way.
         Unavailable: the database cannot answer; nothing is held.
     """
-    upstream, model = runtime.upstreams.resolve(ask.request.model)
-    request = ask.request.at(upstream.kind, model)
-    default_cap = runtime.settings.default_completion_tokens
+    model = runtime.upstreams.resolve(ask.request.model)
+    candidates = _candidates(runtime, ask.request, model)
+    first = candidates[0]
     admission = Admission(
         call_id=new_id(),
         claims=ask.claims,
         worker_id=runtime.running.worker_id,
         endpoint=ask.endpoint,
         model=model,
-        upstream=upstream.name,
-        need=request.need(default_cap, loose=tokens.has_vocabulary(model)),
+        upstream=first.upstream.name,
+        need=first.request.need(_default_cap(runtime, model), loose=tokens.has_vocabulary(model)),
         deadline_s=runtime.settings.call_deadline_s,
     )
     runtime.running.enter(admission.call_id)
     try:
-        grant = _granted(runtime, ask, request, admission)
+        grant = _granted(runtime, ask, first.request, admission)
     except BaseException:
         runtime.running.leave(admission.call_id)
         raise
     call = RunningCall(grant.call, runtime.writer, runtime.running, admission.deadline_s)
     if ask.client is not None:
         call.watch(ask.client)
-    cap = grant.call.completion_granted // request.choices if grant.bounded else None
-    return Admitted(request, grant, call, upstream, request.upstream_body(model, cap))
+    return Admitted(grant, call, candidates, first)
+
+
+def _candidates(runtime: Runtime, request: ModelRequest, model: str) -> tuple[Candidate, ...]:
+    """Who may answer, in the order in which to try them: of those that can be asked this at all, those that are asked
+    in the same form as the first, because the hold covers that one."""
+    found, problem = list[Candidate](), None
+    for upstream in runtime.upstreams.serving(model):
+        try:
+            found.append(Candidate(upstream, request.at(upstream.kind, model), upstream.name_of(model)))
+        except InvalidRequest as error:
+            problem = error
+    if not found and problem is not None:
+        raise problem
+    return tuple(candidate for candidate in found if candidate.request.form == found[0].request.form)
+
+
+def _default_cap(runtime: Runtime, model: str) -> int:
+    """The completion cap of a call that asks for none, in tokens per choice."""
+    described = runtime.upstreams.models.get(model)
+    configured = described.default_completion_tokens if described is not None else None
+    return configured or runtime.settings.default_completion_tokens
 
 
 def _granted(runtime: Runtime, ask: Ask, request: ModelRequest, admission: Admission) -> Grant:
@@ -111,7 +153,7 @@ def _granted(runtime: Runtime, ask: Ask, request: ModelRequest, admission: Admis
 def _counted(runtime: Runtime, request: ModelRequest, admission: Admission) -> Admission:
     """The same call with its prompt counted by the model's own vocabulary, where that is less than its bytes."""
     prompt = min(tokens.count_prompt(admission.model, request.prompt()), admission.need.prompt_bound)
-    return admission._replace(need=request.need(runtime.settings.default_completion_tokens, prompt))
+    return admission._replace(need=request.need(_default_cap(runtime, admission.model), prompt))
 
 
 def _submit(runtime: Runtime, admission: Admission) -> Decision:

@@ -1,7 +1,7 @@
 """A metered call, from admission to settlement. This module owns the order of the steps; nothing else sends a call
 upstream.
 
-admit  →  call the upstream, with nothing locked  →  settle  →  answer
+admit  →  call an upstream, with nothing locked; the next one where it fails  →  settle  →  answer
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from chatapi.domain.calls import Charge, Grant
 from chatapi.domain.limits import Standing
 from chatapi.domain.usage import Usage
 from chatapi.errors import UpstreamError
-from chatapi.logic.admission import Admitted, Ask, admit
+from chatapi.logic.admission import Admitted, Ask, Candidate, admit
+from chatapi.logic.attempts import first_answer
 from chatapi.logic.counting import counted
+from chatapi.logic.running import RunningCall
 from chatapi.logic.runtime import Runtime
 from chatapi.logic.streams import MeteredStream
+from chatapi.upstream.byte_stream import RelayedStream
 from chatapi.upstream.parcel import pack
 from chatapi.upstream.reply import UpstreamReply
 
@@ -46,15 +49,19 @@ def run(runtime: Runtime, ask: Ask, *, relayed: bool = False) -> Answer:
     """
     admitted = admit(runtime, ask)
     call = admitted.call
-    try:
+
+    def ask_one(candidate: Candidate) -> UpstreamReply:
+        body = admitted.body(candidate)
         if relayed:
-            parcel = pack(admitted.request, admitted.body, call.held.model)
-            reply = admitted.upstream.relay(parcel, call_id=call.held.call_id, on_cancel=call.on_stop)
-        else:
-            reply = admitted.upstream.complete(admitted.body, call_id=call.held.call_id, on_cancel=call.on_stop)
+            parcel = pack(candidate.request, body, candidate.model)
+            return candidate.upstream.relay(parcel, call_id=call.held.call_id, on_cancel=call.on_stop)
+        return candidate.upstream.complete(body, call_id=call.held.call_id, on_cancel=call.on_stop)
+
+    try:
+        reply = first_answer(runtime, admitted, ask_one)
         charge = _charge(admitted, reply)
-    except UpstreamError as error:
-        _end_failed(admitted, error)
+    except UpstreamError:
+        _end_failed(call)
         raise
     except BaseException:
         call.settle_at_hold("aborted")
@@ -71,14 +78,18 @@ def open_stream(runtime: Runtime, ask: Ask, *, relayed: bool = False) -> Metered
     """
     admitted = admit(runtime, ask)
     call = admitted.call
-    try:
+
+    def open_one(candidate: Candidate) -> RelayedStream:
+        body = admitted.body(candidate)
         if relayed:
-            parcel = pack(admitted.request, admitted.body, call.held.model)
-            stream = admitted.upstream.relay_stream(parcel, call_id=call.held.call_id, on_cancel=call.on_stop)
-        else:
-            stream = admitted.upstream.open(admitted.body, call_id=call.held.call_id, on_cancel=call.on_stop)
-    except UpstreamError as error:
-        _end_failed(admitted, error)
+            parcel = pack(candidate.request, body, candidate.model)
+            return candidate.upstream.relay_stream(parcel, call_id=call.held.call_id, on_cancel=call.on_stop)
+        return candidate.upstream.open(body, call_id=call.held.call_id, on_cancel=call.on_stop)
+
+    try:
+        stream = first_answer(runtime, admitted, open_one)
+    except UpstreamError:
+        _end_failed(call)
         raise
     except BaseException:
         call.settle_at_hold("aborted")
@@ -93,8 +104,8 @@ def _charge(admitted: Admitted, reply: UpstreamReply) -> Charge:
     return Charge(answered=True, usage=reply.usage or counted(admitted, reply.counted_text))
 
 
-def _end_failed(admitted: Admitted, error: UpstreamError) -> None:
-    if error.may_have_run:
-        admitted.call.settle_at_hold(admitted.call.stop_reason or "upstream_error")
+def _end_failed(call: RunningCall) -> None:
+    if call.at_risk:
+        call.settle_at_hold(call.stop_reason or "upstream_error")
     else:
-        admitted.call.release("upstream_error")
+        call.release("upstream_error")

@@ -67,6 +67,10 @@ class RunningCall:
     def __init__(self, held: HeldCall, writer: LedgerWriter, running: RunningCalls, deadline_s: float) -> None:
         self.held = held
         self.stop_reason: str | None = None
+        self.attempt = 1
+        """Which attempt at an upstream this is."""
+        self.at_risk = False
+        """Whether an attempt that failed may have run all the same."""
         self._writer = writer
         self._running = running
         self._overdue_at = time.monotonic() + deadline_s
@@ -80,6 +84,11 @@ class RunningCall:
     def overdue(self) -> bool:
         """Whether the call is past its deadline."""
         return time.monotonic() >= self._overdue_at
+
+    def begin_attempt(self, number: int, upstream: str) -> None:
+        """Another upstream is asked from now on; the attempt is written."""
+        self.attempt = number
+        self.held = self.held._replace(upstream=upstream)
 
     def on_finish(self, finish: Callable[[], None]) -> None:
         """Say how the call is ended by force, with what is known of it then; without this, at its hold."""

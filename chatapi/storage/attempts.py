@@ -35,17 +35,16 @@ def begin_next(
         if state != CallState.HELD.value:
             return False
         now = database.now(connection)
-        before = (attempts.c.tenant_id == tenant_id, attempts.c.call_id == call.call_id, attempts.c.number == number - 1)
-        connection.execute(update(attempts).where(*before).values(state=last.value, ended_at=now))
+        its = (attempts.c.tenant_id == tenant_id, attempts.c.call_id == call.call_id)
+        outcome = {"state": last.value, "ended_at": now}
+        connection.execute(update(attempts).where(*its, attempts.c.number == number - 1).values(outcome))
         row = {
-            "tenant_id": tenant_id,
-            "call_id": call.call_id,
             "number": number,
             "upstream": upstream,
             "model": model,
             "state": AttemptState.SENT.value,
             "started_at": now,
         }
-        connection.execute(insert(attempts).values(row))
+        connection.execute(insert(attempts).values(tenant_id=tenant_id, call_id=call.call_id, **row))
         connection.execute(update(calls).where(*here).values(upstream=upstream))
         return True

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies_environment
 
 from chatapi.errors import ConfigurationError
 from chatapi.settings import Settings
+from chatapi.settings.upstreams import Kind
+from chatapi.settings.upstreams import Upstream as Described
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
-
-Kind = Literal["openai", "azure", "compatible"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,12 +49,7 @@ def build_target(settings: Settings) -> Target:
     Raises:
         ConfigurationError: none is configured, or one is configured wrongly.
     """
-    timeouts = Timeouts(
-        connect_s=settings.connect_timeout_s,
-        first_byte_s=settings.first_byte_timeout_s,
-        idle_s=settings.idle_timeout_s,
-        deadline_s=settings.call_deadline_s,
-    )
+    timeouts = _timeouts(settings)
     if settings.azure_openai_endpoint:
         address = _address("AZURE_OPENAI_ENDPOINT", settings.azure_openai_endpoint)
         return Target(
@@ -83,6 +77,33 @@ def build_target(settings: Settings) -> Target:
         project=settings.openai_project_id,
         proxy=_proxy(address, settings),
         timeouts=timeouts,
+    )
+
+
+def target_of(described: Described, settings: Settings) -> Target:
+    """The target of an upstream that the upstreams file describes.
+
+    Raises:
+        ConfigurationError: the proxy on the way is configured wrongly.
+    """
+    return Target(
+        kind=described.kind,
+        base_url=described.base_url,
+        api_key=described.api_key,
+        organisation=described.organisation,
+        project=described.project,
+        api_version=described.api_version,
+        proxy=_proxy(described.base_url, settings),
+        timeouts=_timeouts(settings),
+    )
+
+
+def _timeouts(settings: Settings) -> Timeouts:
+    return Timeouts(
+        connect_s=settings.connect_timeout_s,
+        first_byte_s=settings.first_byte_timeout_s,
+        idle_s=settings.idle_timeout_s,
+        deadline_s=settings.call_deadline_s,
     )
 
 

@@ -1,141 +1,86 @@
-"""The upstreams of an installation, and the ways to call one: with the openai client (`complete`, or `open` for a
-stream), or relaying the bytes of a request (`relay`, `relay_stream`).
-
-Importing this module is cheap: openai and httpx2 are imported when the first call, or `warm_up()`, needs them.
-"""
+"""All upstreams of an installation: which of them may answer for a model, and in which order they are tried."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
-from chatapi.errors import ConfigurationError
+from chatapi.domain.routing import Breaker, RetryBudget, in_order
+from chatapi.errors import ConfigurationError, InvalidRequest, UpstreamResting
 from chatapi.settings import Settings
-from chatapi.upstream.byte_stream import RelayedStream
-from chatapi.upstream.cutoff import Cutoff
-from chatapi.upstream.parcel import Parcel
-from chatapi.upstream.reply import UpstreamReply
-from chatapi.upstream.targets import Target, build_target
+from chatapi.settings.upstreams import Upstream as Described
+from chatapi.settings.upstreams import UpstreamsFile
+from chatapi.upstream.targets import build_target, target_of
+from chatapi.upstream.upstream import Upstream
 
-if TYPE_CHECKING:
-    from chatapi.upstream.wire import Wire
-
-
-OnCancel = Callable[[Callable[[], None]], None]
-
-
-class Upstream:
-    """One configured upstream. Its client is made on first use, by one thread, and shared by all."""
-
-    def __init__(self, target: Target, default_model: str) -> None:
-        self.name: str = target.kind
-        self.kind = target.kind
-        self.default_model = default_model
-        self._target = target
-        self._wire: Wire | None = None
-        self._lock = threading.Lock()
-
-    def complete(self, body: Mapping[str, object], *, call_id: str, on_cancel: OnCancel | None = None) -> UpstreamReply:
-        """Make a plain chat completion with the openai client; `body` goes out without `stream` and `stream_options`.
-
-        Args:
-            body: the request, of which only `model` and `messages` are certain.
-            call_id: goes along as a header.
-            on_cancel: is given, before anything is sent, a function that cuts the call off from any thread or greenlet;
-                what blocks then ends at once with an error.
-
-        Raises:
-            UpstreamError: saying what went wrong and whether the model may have run.
-        """
-        return self._connected().complete(body, call_id, _cutoff(on_cancel))
-
-    def open(self, body: Mapping[str, object], *, call_id: str, on_cancel: OnCancel | None = None) -> RelayedStream:
-        """Open a stream with the openai client; `body` goes out with `stream`. Returns once the status is known.
-
-        Args: as above.
-
-        Raises:
-            UpstreamError: as above.
-        """
-        return self._connected().open(body, call_id, _cutoff(on_cancel))
-
-    def relay(self, parcel: Parcel, *, call_id: str, on_cancel: OnCancel | None = None) -> UpstreamReply:
-        """Send a request whose reply is whole; its bytes go out as they are.
-
-        Args and raises: as above.
-        """
-        return self._connected().relay(parcel, call_id, _cutoff(on_cancel))
-
-    def relay_stream(self, parcel: Parcel, *, call_id: str, on_cancel: OnCancel | None = None) -> RelayedStream:
-        """Send a request whose reply comes piece by piece; its bytes go out as they are. Returns once the status is
-        known.
-
-        Args and raises: as above.
-        """
-        return self._connected().relay_stream(parcel, call_id, _cutoff(on_cancel))
-
-    def warm_up(self) -> None:
-        """Import and make the client now (about a second), so that the first call does not wait for it."""
-        self._connected()
-
-    def close(self) -> None:
-        """Close the idle connections; the next call opens new ones."""
-        with self._lock:
-            wire, self._wire = self._wire, None
-        if wire is not None:
-            wire.close()
-
-    def _connected(self) -> Wire:
-        wire = self._wire
-        if wire is not None:
-            return wire
-        with self._lock:
-            if self._wire is None:
-                from chatapi.upstream.wire import Wire  # importing openai is slow
-
-                self._wire = Wire(self._target)
-            return self._wire
+NO_FILE = UpstreamsFile(upstreams=())
 
 
 class Upstreams:
-    """All upstreams of the installation: one now, or none for commands that call no model."""
+    """The upstreams, and the file that describes them.
 
-    def __init__(self, only: Upstream | None = None) -> None:
-        self._only = only
+    Args:
+        upstreams: none for commands that call no model.
+        described: aliases, models and when a call goes on to the next upstream.
+    """
 
-    def resolve(self, model: str | None) -> tuple[Upstream, str]:
-        """The upstream that answers `model`, and the name it knows the model by; None is the default model.
+    def __init__(self, upstreams: Sequence[Upstream] = (), described: UpstreamsFile = NO_FILE) -> None:
+        self.models = described.models
+        self.aliases = described.aliases
+        self.most_attempts = described.retries.attempts
+        self.budget = RetryBudget(described.retries.share, described.retries.reserve)
+        self._resolved = described.resolved
+        self._upstreams = upstreams
+
+    def __iter__(self) -> Iterator[Upstream]:
+        return iter(self._upstreams)
+
+    def resolve(self, name: str) -> str:
+        """The model that a name stands for: an alias's target, or itself."""
+        return self._resolved(name)
+
+    def serving(self, model: str) -> list[Upstream]:
+        """Who may answer for a model (no alias), in the order in which they are to be tried for one call.
 
         Raises:
             ConfigurationError: no upstream is configured.
+            InvalidRequest: none of them serves the model.
+            UpstreamResting: all that do are left alone for now.
         """
-        if self._only is None:
+        if not self._upstreams:
             raise ConfigurationError("No upstream is configured.")
-        return self._only, model or self._only.default_model
+        serving = [upstream for upstream in self._upstreams if upstream.serves(model)]
+        if not serving:
+            problem = f"The model `{model}` does not exist or you do not have access to it."
+            raise InvalidRequest(problem, code="model_not_found", status=404)
+        ready = [upstream for upstream in serving if not upstream.rests_s]
+        if not ready:
+            raise UpstreamResting(min(upstream.rests_s for upstream in serving))
+        return in_order(ready) if len(ready) > 1 else ready
 
     def warm_up(self) -> None:
         """Make every client now; call it once in each worker, after the fork."""
-        if self._only is not None:
-            self._only.warm_up()
+        for upstream in self._upstreams:
+            upstream.warm_up()
 
     def close(self) -> None:
         """Close every idle connection."""
-        if self._only is not None:
-            self._only.close()
+        for upstream in self._upstreams:
+            upstream.close()
 
 
-def build_upstreams(settings: Settings) -> Upstreams:
-    """The upstreams that the settings describe; nothing is connected yet.
+def build_upstreams(settings: Settings, described: UpstreamsFile | None = None) -> Upstreams:
+    """The upstreams of an upstreams file, or the one that the settings describe; nothing is connected yet.
 
     Raises:
         ConfigurationError: none is configured, or one is configured wrongly.
     """
-    return Upstreams(Upstream(build_target(settings), settings.model))
-
-
-def _cutoff(on_cancel: OnCancel | None) -> Cutoff:
-    cutoff = Cutoff()
-    if on_cancel is not None:
-        on_cancel(cutoff.cancel)
-    return cutoff
+    if described is None:
+        target = build_target(settings)
+        prices_of = None if target.kind == "compatible" else target.kind
+        only = Described(name=target.kind, kind=target.kind, base_url=target.base_url, prices_of=prices_of)
+        return Upstreams([Upstream(only, target)])
+    rules = described.breaker
+    upstreams = [
+        Upstream(each, target_of(each, settings), Breaker(rules.failures, rules.open_s)) for each in described.upstreams
+    ]
+    return Upstreams(upstreams, described)

@@ -5,10 +5,12 @@ Importing this imports openai, which is slow.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import httpx2
 
+from chatapi.errors import UpstreamError
 from chatapi.upstream.asking import ask
 from chatapi.upstream.byte_stream import RelayedStream
 from chatapi.upstream.clients import build_client, build_transport
@@ -51,7 +53,9 @@ class Wire:
             UpstreamError: saying what went wrong and whether the model may have run.
         """
         whole = {name: value for name, value in body.items() if name not in {"stream", "stream_options"}}
-        return read_reply(ask(self._client, self._timeouts, whole, call_id, cutoff), CHAT)
+        exchange = ask(self._client, self._timeouts, whole, call_id, cutoff)
+        with _begun():
+            return read_reply(exchange, CHAT)
 
     def open(self, body: Mapping[str, object], call_id: str, cutoff: Cutoff) -> RelayedStream:
         """Open a streamed chat completion with the openai client.
@@ -60,7 +64,8 @@ class Wire:
             UpstreamError: as above.
         """
         exchange = ask(self._client, self._timeouts, {**body, "stream": True}, call_id, cutoff)
-        return read_stream(exchange, CHAT, pass_usage=False)
+        with _begun():
+            return read_stream(exchange, CHAT, pass_usage=False)
 
     def relay(self, parcel: Parcel, call_id: str, cutoff: Cutoff) -> UpstreamReply:
         """Relay a request whose reply is whole.
@@ -69,7 +74,9 @@ class Wire:
             UpstreamError: as above.
         """
         form = FORMS[parcel.form]
-        return read_reply(self._relay.send(parcel, form.path, call_id, cutoff), form)
+        exchange = self._relay.send(parcel, form.path, call_id, cutoff)
+        with _begun():
+            return read_reply(exchange, form)
 
     def relay_stream(self, parcel: Parcel, call_id: str, cutoff: Cutoff) -> RelayedStream:
         """Relay a request whose reply comes piece by piece.
@@ -78,4 +85,16 @@ class Wire:
             UpstreamError: as above.
         """
         form = FORMS[parcel.form]
-        return read_stream(self._relay.send(parcel, form.path, call_id, cutoff), form, pass_usage=parcel.pass_usage)
+        exchange = self._relay.send(parcel, form.path, call_id, cutoff)
+        with _begun():
+            return read_stream(exchange, form, pass_usage=parcel.pass_usage)
+
+
+@contextmanager
+def _begun() -> Iterator[None]:
+    """What fails here fails in the middle of an answer."""
+    try:
+        yield
+    except UpstreamError as error:
+        error.began = True
+        raise

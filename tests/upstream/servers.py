@@ -18,7 +18,8 @@ from chatapi.upstream.byte_stream import RelayedStream
 from chatapi.upstream.parcel import Parcel
 from chatapi.upstream.reply import UpstreamReply
 from chatapi.upstream.sse import Event, events_in
-from chatapi.upstream.upstreams import OnCancel, Upstream, build_upstreams
+from chatapi.upstream.upstream import OnCancel, Upstream
+from chatapi.upstream.upstreams import build_upstreams
 
 # Put together here, so that no scanner for leaked keys takes it for one.
 KEY = "sk-" + "proj-abcdefghijklmnop1234"
@@ -166,7 +167,7 @@ def upstream_at(base_url: str | None, **settings: object) -> Iterator[Calls]:
     values: dict[str, object] = {"connect_timeout_s": 2, "first_byte_timeout_s": 5, "idle_timeout_s": 5}
     upstreams = build_upstreams(Settings(**(values | {"openai_base_url": base_url} | settings)))  # type: ignore[arg-type]
     try:
-        yield Calls(upstreams.resolve(None)[0])
+        yield Calls(next(iter(upstreams)))
     finally:
         upstreams.close()
 

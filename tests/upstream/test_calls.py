@@ -174,12 +174,12 @@ def test_a_wrong_setting_is_named_when_the_upstreams_are_built(settings: dict[st
     assert "secret" not in str(caught.value)
 
 
-def test_the_default_model_answers_where_none_is_named() -> None:
-    upstreams = build_upstreams(Settings(openai_api_key="key", model="gpt-9"))
-    assert upstreams.resolve(None)[1] == "gpt-9"
-    assert upstreams.resolve("gpt-4o")[1] == "gpt-4o"
-    assert upstreams.resolve(None)[0].name == "openai"
-    assert "key" not in repr(vars(upstreams.resolve(None)[0]))
+def test_the_only_upstream_answers_for_every_model_by_its_own_name() -> None:
+    upstreams = build_upstreams(Settings(openai_api_key="a-key-to-hide"))
+    assert upstreams.resolve("gpt-9") == "gpt-9"
+    [only] = upstreams.serving("gpt-9")
+    assert (only.name, only.name_of("gpt-9")) == ("openai", "gpt-9")
+    assert "a-key-to-hide" not in repr(vars(only))
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])

@@ -1,0 +1,80 @@
+"""The attempts of an admitted call: one upstream after the other, until one begins to answer.
+
+Every attempt is written before it is sent, the first one with the admission. What becomes of each stands in its row;
+one whose end nobody knows is shown as at risk, and the call is still charged once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import structlog
+
+from chatapi.domain.calls import AttemptState
+from chatapi.errors import Unavailable, UpstreamError, UpstreamRefused, UpstreamResting
+from chatapi.logic.admission import Admitted, Candidate
+from chatapi.logic.runtime import Runtime
+from chatapi.storage.attempts import begin_next
+
+T = TypeVar("T")
+
+log = structlog.get_logger()
+
+
+def first_answer(runtime: Runtime, admitted: Admitted, ask: Callable[[Candidate], T]) -> T:
+    """Ask the candidates in turn, each at most once.
+
+    Args:
+        runtime: what to work with.
+        admitted: the call; its `candidate` is the one that is asked now.
+        ask: sends the call to a candidate, and returns when its answer has begun, or is whole.
+
+    Raises:
+        UpstreamError: as the last one that was asked failed. Whether any of them may have run it, says
+            `admitted.call.at_risk`.
+    """
+    upstreams, call = runtime.upstreams, admitted.call
+    upstreams.budget.begin()
+    fault: UpstreamError | None = None
+    for number, candidate in enumerate(admitted.candidates[: upstreams.most_attempts], 1):
+        if fault is not None and not upstreams.budget.spend():
+            break
+        if not candidate.upstream.take():
+            continue
+        if number > 1 and not _begin(runtime, admitted, candidate, fault):
+            break
+        try:
+            answer = ask(candidate)
+        except UpstreamError as error:
+            fault = error
+            call.at_risk = call.at_risk or error.may_have_run
+            if call.stop_reason is not None:
+                break
+            if error.began:
+                candidate.upstream.answered()
+                break
+            candidate.upstream.failed(error)
+            if isinstance(error, UpstreamRefused):
+                break
+        else:
+            candidate.upstream.answered()
+            return answer
+    raise fault or UpstreamResting(1.0)
+
+
+def _begin(runtime: Runtime, admitted: Admitted, candidate: Candidate, fault: UpstreamError | None) -> bool:
+    """Write the next attempt; False when it may not be sent."""
+    call = admitted.call
+    unknown = fault is not None and fault.may_have_run
+    last = AttemptState.UNKNOWN if unknown else AttemptState.REFUSED
+    number, upstream = call.attempt + 1, candidate.upstream.name
+    try:
+        if not begin_next(runtime.database, call.held, number, upstream, candidate.model, last=last):
+            return False
+    except Unavailable:
+        return False
+    call.begin_attempt(number, upstream)
+    admitted.candidate = candidate
+    log.warning("upstream_fallback", call=call.held.call_id, attempt=number, upstream=upstream)
+    return True

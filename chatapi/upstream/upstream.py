@@ -1,0 +1,143 @@
+"""One upstream, and the ways to call it: with the openai client (`complete`, or `open` for a stream), or relaying the
+bytes of a request (`relay`, `relay_stream`).
+
+Importing this module is cheap: openai and httpx2 are imported when the first call, or `warm_up()`, needs them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from chatapi.domain.routing import Breaker
+from chatapi.errors import UpstreamError, UpstreamRateLimited, UpstreamRefused
+from chatapi.settings.upstreams import Upstream as Described
+from chatapi.upstream.byte_stream import RelayedStream
+from chatapi.upstream.cutoff import Cutoff
+from chatapi.upstream.parcel import Parcel
+from chatapi.upstream.reply import UpstreamReply
+from chatapi.upstream.targets import Target
+
+if TYPE_CHECKING:
+    from chatapi.upstream.wire import Wire
+
+
+OnCancel = Callable[[Callable[[], None]], None]
+SHORTEST_REST_S = 1
+LONGEST_REST_S = 60  # so long an upstream that is rate limited is believed; then one asks again
+
+
+class Upstream:
+    """One configured upstream. Its client is made on first use, by one thread, and shared by all.
+
+    Args:
+        described: what it is called, what it serves, and its weight.
+        target: where it is and how it is reached.
+        breaker: leaves it alone when it fails; None: every call finds out by itself.
+    """
+
+    def __init__(self, described: Described, target: Target, breaker: Breaker | None = None) -> None:
+        self.name = described.name
+        self.kind = described.kind
+        self.weight = described.weight
+        self.prices_of = described.prices_of
+        self.serves = described.serves
+        self.name_of = described.name_of
+        self._breaker = breaker
+        self._target = target
+        self._wire: Wire | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def rests_s(self) -> float:
+        """How many seconds it is left alone from now on; 0 when it may be called."""
+        return self._breaker.opens_after_s if self._breaker is not None else 0.0
+
+    def take(self) -> bool:
+        """Whether a call may be sent now; one that was sent must be told of: `answered` or `failed`."""
+        return self._breaker is None or self._breaker.take()
+
+    def answered(self) -> None:
+        """It has answered a call, or begun to."""
+        if self._breaker is not None:
+            self._breaker.succeeded()
+
+    def failed(self, error: UpstreamError) -> None:
+        """A call to it has failed like this, before its answer began."""
+        if self._breaker is None:
+            return
+        if isinstance(error, UpstreamRefused):
+            self._breaker.succeeded()
+        elif isinstance(error, UpstreamRateLimited):
+            self._breaker.rest(min(error.retry_after_s or SHORTEST_REST_S, LONGEST_REST_S))
+        else:
+            self._breaker.failed()
+
+    def complete(self, body: Mapping[str, object], *, call_id: str, on_cancel: OnCancel | None = None) -> UpstreamReply:
+        """Make a plain chat completion with the openai client; `body` goes out without `stream` and `stream_options`.
+
+        Args:
+            body: the request, of which only `model` and `messages` are certain.
+            call_id: goes along as a header.
+            on_cancel: is given, before anything is sent, a function that cuts the call off from any thread or greenlet;
+                what blocks then ends at once with an error.
+
+        Raises:
+            UpstreamError: saying what went wrong and whether the model may have run.
+        """
+        return self._connected().complete(body, call_id, _cutoff(on_cancel))
+
+    def open(self, body: Mapping[str, object], *, call_id: str, on_cancel: OnCancel | None = None) -> RelayedStream:
+        """Open a stream with the openai client; `body` goes out with `stream`. Returns once the status is known.
+
+        Args: as above.
+
+        Raises:
+            UpstreamError: as above.
+        """
+        return self._connected().open(body, call_id, _cutoff(on_cancel))
+
+    def relay(self, parcel: Parcel, *, call_id: str, on_cancel: OnCancel | None = None) -> UpstreamReply:
+        """Send a request whose reply is whole; its bytes go out as they are.
+
+        Args and raises: as above.
+        """
+        return self._connected().relay(parcel, call_id, _cutoff(on_cancel))
+
+    def relay_stream(self, parcel: Parcel, *, call_id: str, on_cancel: OnCancel | None = None) -> RelayedStream:
+        """Send a request whose reply comes piece by piece; its bytes go out as they are. Returns once the status is
+        known.
+
+        Args and raises: as above.
+        """
+        return self._connected().relay_stream(parcel, call_id, _cutoff(on_cancel))
+
+    def warm_up(self) -> None:
+        """Import and make the client now (about a second), so that the first call does not wait for it."""
+        self._connected()
+
+    def close(self) -> None:
+        """Close the idle connections; the next call opens new ones."""
+        with self._lock:
+            wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.close()
+
+    def _connected(self) -> Wire:
+        wire = self._wire
+        if wire is not None:
+            return wire
+        with self._lock:
+            if self._wire is None:
+                from chatapi.upstream.wire import Wire  # importing openai is slow
+
+                self._wire = Wire(self._target)
+            return self._wire
+
+
+def _cutoff(on_cancel: OnCancel | None) -> Cutoff:
+    cutoff = Cutoff()
+    if on_cancel is not None:
+        on_cancel(cutoff.cancel)
+    return cutoff
