@@ -7,6 +7,7 @@ gateway, llama_gateway                     a running gateway on each database in
 make_gateway                               a gateway of the test's own, with its own settings
 make_lasting_gateway, lasting_database     the same for fixtures that all tests of a module share, as a gateway takes
 lasting_database_url                       seconds to start; each test takes a user, and so a tenant, of its own
+emptied                                    a database of the module: `emptied.world(now)` is a new installation on it
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.concurrency.world import LastingDatabase
 from tests.support.faults import FaultyUpstream
 from tests.support.gateway import SHARED_SETTINGS, Gateway, MakeGateway
 from tests.support.llama import API_KEY as LLAMA_KEY
@@ -133,6 +135,14 @@ def lasting_database(
 def lasting_database_url(request: pytest.FixtureRequest, lasting_database: FreshDatabase) -> str:
     """As `database_url`, shared by the tests of a module."""
     return lasting_database(request.param)
+
+
+@pytest.fixture(scope="module")
+def emptied(lasting_database_url: str) -> Iterator[LastingDatabase]:
+    """A database of the module, for installations that are made anew for each test."""
+    database = LastingDatabase(lasting_database_url)
+    yield database
+    database.close()
 
 
 @pytest.fixture(scope="session")

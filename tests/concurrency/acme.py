@@ -25,10 +25,15 @@ AT_HALF_PAST = NOON + timedelta(seconds=30)
 @contextmanager
 def somewhere(url: str, now: datetime) -> Iterator[World]:
     with world_of(url, clock=Clock(now)) as world:
-        world.add_tenant("acme")
-        for name in ("red", "blue"):
-            world.add_user(name, "acme")
-        yield world
+        yield peopled(world)
+
+
+def peopled(world: World) -> World:
+    """The world, with the tenant and its users in it."""
+    world.add_tenant("acme")
+    for name in ("red", "blue"):
+        world.add_user(name, "acme")
+    return world
 
 
 def submit(world: World, name: str, model: str = "tiny") -> Decision:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
@@ -19,10 +18,21 @@ from chatapi.domain.windows import Window
 from chatapi.storage.limits import change_limits
 from chatapi.storage.seeding import keep_named
 from chatapi.storage.tables import counters
-from tests.concurrency.acme import AT_HALF_PAST, NOON, change_of, denied, end, held, numbers, set_limit, somewhere
+from tests.concurrency.acme import (
+    AT_HALF_PAST,
+    NOON,
+    change_of,
+    denied,
+    end,
+    held,
+    numbers,
+    peopled,
+    set_limit,
+    somewhere,
+)
 from tests.concurrency.model import utc
 from tests.concurrency.test_race import race
-from tests.concurrency.world import Clock, World, ask, world_of
+from tests.concurrency.world import Clock, LastingDatabase, World, ask, world_of
 from tests.support.history import id_at
 from tests.support.postgres import DATABASES, FreshDatabase
 
@@ -31,10 +41,9 @@ QUOTA = 600
 
 
 @pytest.fixture
-def world(database_url: str) -> Iterator[World]:
+def world(emptied: LastingDatabase) -> World:
     """Two users of one tenant, in the middle of a minute."""
-    with somewhere(database_url, AT_HALF_PAST) as world:
-        yield world
+    return peopled(emptied.world(AT_HALF_PAST))
 
 
 # window, model, what is used and held of it by: two answered and one refused call of tiny, one answered call of large,

@@ -24,7 +24,7 @@ from chatapi.logic import users
 from chatapi.settings import Settings
 from chatapi.storage.tables import usage_days
 from tests.concurrency.model import utc
-from tests.concurrency.world import Clock, World, ask, world_of
+from tests.concurrency.world import Clock, LastingDatabase, World, ask
 from tests.support.faults import FaultyUpstream
 from tests.support.gateway import JWT_SECRET, ONE_WORKER, MakeGateway
 from tests.support.http import Http
@@ -38,13 +38,12 @@ TWO_A_DAY = {(Metric.REQUESTS, Window.DAY): 2}
 SHIFTS_S = {"sqlite": -20 * AN_HOUR_S, "postgresql": 20 * AN_HOUR_S}  # of the wrong machine's clock
 
 
-@contextmanager
-def user_in(url: str, zone: str, start: datetime) -> Iterator[tuple[World, Clock, Claims]]:
+def user_in(emptied: LastingDatabase, zone: str, start: datetime) -> tuple[World, Clock, Claims]:
     """A user with two requests a day, in a tenant that lives in `zone`, at `start`."""
-    clock = Clock(start)
-    with world_of(url, clock=clock, defaults=TWO_A_DAY) as world:
-        world.add_tenant("somewhere", zone)
-        yield world, clock, world.add_user("somebody", "somewhere")
+    world = emptied.world(start, TWO_A_DAY)
+    assert world.clock is not None
+    world.add_tenant("somewhere", zone)
+    return world, world.clock, world.add_user("somebody", "somewhere")
 
 
 def answered(world: World, claims: Claims) -> Decision:
@@ -70,43 +69,43 @@ DAYS = [
 
 @pytest.mark.parametrize(("zone", "begins", "day", "hours"), DAYS)
 def test_a_day_is_as_long_as_the_tenants_calendar_has_it(
-    database_url: str, zone: str, begins: str, day: str, hours: int
+    emptied: LastingDatabase, zone: str, begins: str, day: str, hours: int
 ) -> None:
     begin = utc(begins)
     end = begin + timedelta(hours=hours)
-    with user_in(database_url, zone, begin) as (world, clock, claims):
-        first = answered(world, claims)
-        clock.now = end - timedelta(seconds=1)
-        last = answered(world, claims)
-        denial = answered(world, claims)
-        assert isinstance(first, Grant) and isinstance(last, Grant) and isinstance(denial, Denial)
-        assert {first.call.day, last.call.day} == {day}
-        assert denial.standing.resets_at == end
-        assert denial.retry_after_s == 1
-        clock.now = end
-        tomorrow = answered(world, claims)
-        assert isinstance(tomorrow, Grant)
-        assert tomorrow.call.day > day
-        assert tomorrow.standings[0].used == 0
-        clock.now = begin + timedelta(seconds=1)
-        early = answered(world, claims)
-        assert isinstance(early, Denial)
-        assert early.retry_after_s == hours * AN_HOUR_S - 1
-        assert world.audit() == []
+    world, clock, claims = user_in(emptied, zone, begin)
+    first = answered(world, claims)
+    clock.now = end - timedelta(seconds=1)
+    last = answered(world, claims)
+    denial = answered(world, claims)
+    assert isinstance(first, Grant) and isinstance(last, Grant) and isinstance(denial, Denial)
+    assert {first.call.day, last.call.day} == {day}
+    assert denial.standing.resets_at == end
+    assert denial.retry_after_s == 1
+    clock.now = end
+    tomorrow = answered(world, claims)
+    assert isinstance(tomorrow, Grant)
+    assert tomorrow.call.day > day
+    assert tomorrow.standings[0].used == 0
+    clock.now = begin + timedelta(seconds=1)
+    early = answered(world, claims)
+    assert isinstance(early, Denial)
+    assert early.retry_after_s == hours * AN_HOUR_S - 1
+    assert world.audit() == []
 
 
-def test_a_call_belongs_to_the_day_on_which_it_was_admitted(database_url: str) -> None:
-    with user_in(database_url, "Asia/Tokyo", utc("2026-11-21T14:59:59")) as (world, clock, claims):
-        decision = world.writer.submit(ask(claims, world.worker()))
-        assert isinstance(decision, Grant)
-        clock.now = utc("2026-11-21T15:00:01")
-        charge = Charge(answered=True, usage=Usage(5, 0, 5, 0, UsageSource.UPSTREAM))
-        world.writer.submit(Settlement(decision.call, CallState.SETTLED, charge, "completed", AttemptState.ANSWERED))
-        with world.database.read() as connection:
-            (row,) = connection.execute(select(usage_days.c.day, usage_days.c.requests)).all()
-        assert tuple(row) == ("2026-11-21", 1)
-        assert [type(answered(world, claims)) for _ in range(3)] == [Grant, Grant, Denial]
-        assert world.audit() == []
+def test_a_call_belongs_to_the_day_on_which_it_was_admitted(emptied: LastingDatabase) -> None:
+    world, clock, claims = user_in(emptied, "Asia/Tokyo", utc("2026-11-21T14:59:59"))
+    decision = world.writer.submit(ask(claims, world.worker()))
+    assert isinstance(decision, Grant)
+    clock.now = utc("2026-11-21T15:00:01")
+    charge = Charge(answered=True, usage=Usage(5, 0, 5, 0, UsageSource.UPSTREAM))
+    world.writer.submit(Settlement(decision.call, CallState.SETTLED, charge, "completed", AttemptState.ANSWERED))
+    with world.database.read() as connection:
+        (row,) = connection.execute(select(usage_days.c.day, usage_days.c.requests)).all()
+    assert tuple(row) == ("2026-11-21", 1)
+    assert [type(answered(world, claims)) for _ in range(3)] == [Grant, Grant, Denial]
+    assert world.audit() == []
 
 
 @pytest.mark.parametrize(
@@ -118,36 +117,36 @@ def test_a_call_belongs_to_the_day_on_which_it_was_admitted(database_url: str) -
         ("UTC", "2028-02-29T23:59:59", "2028-02"),
     ],
 )
-def test_a_months_window_ends_with_the_tenants_month(database_url: str, zone: str, last: str, key: str) -> None:
-    with user_in(database_url, zone, utc(last)) as (world, clock, claims):
-        tenant_id = claims.tenant_id
-        world.set_limit("tenant", tenant_id, Metric.TOKENS, Window.MONTH, 30, tenant_id=tenant_id)
-        first = answered(world, claims)
-        assert isinstance(first, Grant)
-        assert first.call.day.startswith(key)
-        denial = answered(world, claims)
-        assert isinstance(denial, Denial)
-        assert (denial.standing.limit.window, denial.retry_after_s) == (Window.MONTH, 1)
-        clock.move(1)
-        assert isinstance(answered(world, claims), Grant)
-        assert world.audit() == []
+def test_a_months_window_ends_with_the_tenants_month(emptied: LastingDatabase, zone: str, last: str, key: str) -> None:
+    world, clock, claims = user_in(emptied, zone, utc(last))
+    tenant_id = claims.tenant_id
+    world.set_limit("tenant", tenant_id, Metric.TOKENS, Window.MONTH, 30, tenant_id=tenant_id)
+    first = answered(world, claims)
+    assert isinstance(first, Grant)
+    assert first.call.day.startswith(key)
+    denial = answered(world, claims)
+    assert isinstance(denial, Denial)
+    assert (denial.standing.limit.window, denial.retry_after_s) == (Window.MONTH, 1)
+    clock.move(1)
+    assert isinstance(answered(world, claims), Grant)
+    assert world.audit() == []
 
 
-def test_a_changed_time_zone_begins_after_the_longest_open_window(database_url: str) -> None:
-    with user_in(database_url, "Asia/Tokyo", utc("2026-11-30T14:00:00")) as (world, clock, claims):
-        begins = utc("2026-11-30T15:00:00")
-        world.change("tenants", claims.tenant_id, next_timezone="America/New_York", next_timezone_from=begins)
-        before = answered(world, claims)
-        clock.now = begins
-        after = answered(world, claims)
-        denial = answered(world, claims)
-        assert isinstance(before, Grant) and isinstance(after, Grant) and isinstance(denial, Denial)
-        # West of it the day is still the same one, so what was used counts on, until midnight there.
-        assert (before.call.day, after.call.day) == ("2026-11-30", "2026-11-30")
-        assert denial.standing.resets_at == utc("2026-12-01T05:00:00")
-        clock.now = utc("2026-12-01T05:00:00")
-        assert isinstance(answered(world, claims), Grant)
-        assert world.audit() == []
+def test_a_changed_time_zone_begins_after_the_longest_open_window(emptied: LastingDatabase) -> None:
+    world, clock, claims = user_in(emptied, "Asia/Tokyo", utc("2026-11-30T14:00:00"))
+    begins = utc("2026-11-30T15:00:00")
+    world.change("tenants", claims.tenant_id, next_timezone="America/New_York", next_timezone_from=begins)
+    before = answered(world, claims)
+    clock.now = begins
+    after = answered(world, claims)
+    denial = answered(world, claims)
+    assert isinstance(before, Grant) and isinstance(after, Grant) and isinstance(denial, Denial)
+    # West of it the day is still the same one, so what was used counts on, until midnight there.
+    assert (before.call.day, after.call.day) == ("2026-11-30", "2026-11-30")
+    assert denial.standing.resets_at == utc("2026-12-01T05:00:00")
+    clock.now = utc("2026-12-01T05:00:00")
+    assert isinstance(answered(world, claims), Grant)
+    assert world.audit() == []
 
 
 @contextmanager

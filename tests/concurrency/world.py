@@ -127,6 +127,27 @@ class World:
         self.database.close()
 
 
+class LastingDatabase(Database):
+    """A database on which one installation is made after the other, each with nobody in it.
+
+    That takes a tenth of the time of a database and an engine of one's own.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._hands = Clock(LONG_AGO)
+        super().__init__(settings_of(url), self._hands)
+
+    def world(self, now: datetime, defaults: Defaults | None = None) -> World:
+        """Forget everybody and everything; a new installation, at this time."""
+        with self.write() as connection:
+            for table in reversed(tables.metadata.sorted_tables):
+                if table is not tables.installation:
+                    connection.execute(delete(table))
+        self._hands.now = now
+        ledger = Ledger(self, defaults or {}, LEASE_S)
+        return World(self, ledger, LedgerWriter(self, ledger), self._hands)
+
+
 @contextmanager
 def world_of(url: str, *, clock: Clock | None = None, defaults: Defaults | None = None) -> Iterator[World]:
     """An installation without anybody in it, on a migrated database."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import pytest
@@ -22,27 +21,27 @@ from chatapi.storage.ledger import new_id
 from chatapi.storage.reports import UsageFilter
 from chatapi.storage.tables import attempts, calls, counters, limits, usage_days, workers
 from tests.concurrency.model import utc
-from tests.concurrency.world import LEASE_S, RENEW_S, Clock, World, ask, world_of
+from tests.concurrency.world import LEASE_S, RENEW_S, LastingDatabase, World, ask
 
 NOON = utc("2026-11-21T12:00:00")
 DAILY = {(Metric.REQUESTS, Window.DAY): 3, (Metric.TOKENS, Window.DAY): 1000}
 
 
 @pytest.fixture
-def world(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(emptied: LastingDatabase, monkeypatch: pytest.MonkeyPatch) -> World:
     """Two users with a settled, a released, an expired and a held call each."""
     monkeypatch.setattr(seeding, "CLOCKS_APART", timedelta(days=10000))  # ids are made by this machine's own clock
-    with world_of(database_url, clock=Clock(NOON), defaults=DAILY) as world:
-        for name in ("red", "blue"):
-            world.add_tenant(name)
-            world.add_user(name, name)
-            dying, worker_id = world.worker(), world.worker()
-            answer(world, admitted(world, name, worker_id))
-            released = admitted(world, name, worker_id)
-            world.writer.submit(Settlement(released, CallState.RELEASED, Charge(), "refused", AttemptState.REFUSED))
-            leases.expire_strays(world.database, world.ledger, [admitted(world, name, dying)])
-            admitted(world, name, worker_id)
-        yield world
+    world = emptied.world(NOON, DAILY)
+    for name in ("red", "blue"):
+        world.add_tenant(name)
+        world.add_user(name, name)
+        dying, worker_id = world.worker(), world.worker()
+        answer(world, admitted(world, name, worker_id))
+        released = admitted(world, name, worker_id)
+        world.writer.submit(Settlement(released, CallState.RELEASED, Charge(), "refused", AttemptState.REFUSED))
+        leases.expire_strays(world.database, world.ledger, [admitted(world, name, dying)])
+        admitted(world, name, worker_id)
+    return world
 
 
 def admitted(world: World, name: str, worker_id: str) -> HeldCall:
