@@ -1,14 +1,15 @@
-"""One process of the race: threads that call as fast as they can until they are denied. `test_race.py` starts several.
+"""Processes that race, of threads that call as fast as they can until they are denied. `test_race.py` starts them.
 
-Usage: python -m tests.concurrency.racer DATABASE_URL THREADS START_AT WHO…   (START_AT: Unix time)
-WHO is tenant/user/jti.
-Prints one JSON object: calls granted and settled, denials for good, denials though only holds were in the way, and
-how often which failure of the database was met.
+Usage: python -m tests.concurrency.racer DATABASE_URL PROCESSES THREADS HEAD_START_S WHO…
+WHO is tenant/user/jti. The race begins HEAD_START_S seconds after all has been imported, once for all processes.
+Each process prints one line, a JSON object: calls granted and settled, denials for good, denials though only holds were
+in the way, and how often which failure of the database was met.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -58,10 +59,23 @@ def renew(world: World, worker_id: str) -> None:
 
 
 def main() -> None:
-    """Run the threads, and print what happened."""
-    url, threads, start_at, *who = sys.argv[1:]
+    """Run the processes, which share nothing but what was imported."""
+    url, processes, threads, head_start_s, *who = sys.argv[1:]
     people = [Claims(*person.split("/")) for person in who]
-    tallies = [Tally[str]() for _ in range(int(threads))]
+    start_at = time.time() + float(head_start_s)
+    children = []
+    for _ in range(int(processes)):
+        if (child := os.fork()) == 0:
+            play(url, int(threads), start_at, people)
+            return
+        children.append(child)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    sys.exit(0 if codes == [0] * len(children) else f"ended with {codes}")
+
+
+def play(url: str, threads: int, start_at: float, people: list[Claims]) -> None:
+    """Run the threads, and print what happened."""
+    tallies = [Tally[str]() for _ in range(threads)]
     with world_of(url) as world:
         turns, worker_id = Turns(WAIT_S, 100), world.worker()
         racers = [
@@ -69,14 +83,14 @@ def main() -> None:
             for number, tally in enumerate(tallies)
         ]
         threading.Thread(target=renew, args=(world, worker_id), daemon=True).start()
-        time.sleep(max(0.0, float(start_at) - time.time()))
+        time.sleep(max(0.0, start_at - time.time()))
         for racer in racers:
             racer.start()
         for racer in racers:
             racer.join()
         while world.writer.repay():
             time.sleep(0.05)
-    print(json.dumps(sum(tallies, Tally())))
+    os.write(sys.stdout.fileno(), json.dumps(sum(tallies, Tally())).encode() + b"\n")
 
 
 if __name__ == "__main__":
