@@ -80,6 +80,17 @@ def test_the_bound_of_a_token_is_rounded_up() -> None:
     assert one({"prompt": "0.0000001", "completion": "0.0011"}).highest() == Price(1, 2)
 
 
+def test_the_bound_of_what_is_no_token_is_rounded_up() -> None:
+    price = one({}, request=Fraction(3, 2), units={Unit.SECOND: {OTHER: Fraction(1, 6)}})
+    assert price.highest(Extras(seconds=4)) == Price(0, 0, 3)  # 2 1/6
+
+
+@pytest.mark.parametrize("kind", TokenPrices._fields)
+def test_any_kind_of_token_may_be_the_dearest(kind: str) -> None:
+    highest = one({"prompt": "0.002", "completion": "0.001"} | {kind: "0.009"}).highest()
+    assert highest in (Price(9, 1), Price(2, 9))
+
+
 # ---------------------------------------------------------------------------------------------------- rounded only once
 def test_a_sum_is_rounded_once_and_half_up() -> None:
     price = one({"prompt": "0.0005", "cached": "0.0005", "completion": "0.0005"})  # half a nano-dollar each

@@ -14,6 +14,7 @@ from genai_prices.data_snapshot import get_snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatapi.domain.known_prices import REQUESTS, TOKENS, UNITS
 from chatapi.domain.limits import Price
 from chatapi.domain.price_book import PriceBook
 from chatapi.domain.prices import STANDARD, ModelPrice, nanodollars
@@ -64,14 +65,29 @@ def test_what_any_listed_model_costs_is_what_genai_prices_says(
     unpriced = (usage.prompt_tokens and known.input_mtok is None) or (
         usage.completion_tokens and known.output_mtok is None
     )
-    assert (price is None) == (str(known) == "")
+    listed_kinds = {kind for kind, value in vars(known).items() if value is not None}
+    assert (price is None) == listed_kinds.isdisjoint({*TOKENS.values(), *UNITS, REQUESTS})
     if price is not None:
         assert price.cost(usage) == (None if unpriced else expected(usage, model, provider, at))
 
 
-@given(usages(), st.sampled_from(["gpt-5", "gpt-5.4", "gpt-6-sol"]), st.sampled_from(["flex", "priority", "default"]))
-def test_a_service_tier_has_its_own_prices(usage: Usage, model: str, tier: str) -> None:
-    assert priced(model).cost(usage, service_tier=tier) == expected(usage, model, "openai", service_tier=tier)
+@given(
+    usages(),
+    st.sampled_from(["gpt-5", "gpt-5.4", "gpt-6-sol"]),
+    st.sampled_from(["flex", "priority", "default"]),
+    st.sampled_from(["openai", "azure"]),
+)
+def test_a_service_tier_has_its_own_prices_at_its_own_provider(
+    usage: Usage, model: str, tier: str, provider: str
+) -> None:
+    cost = priced(model, provider).cost(usage, service_tier=tier)
+    assert cost == expected(usage, model, provider, service_tier=tier)
+
+
+@given(usages())
+def test_reasoning_has_its_own_price_where_it_has_one(usage: Usage) -> None:
+    model = "sonar-deep-research"
+    assert priced(model, "perplexity").cost(usage) == expected(usage, model, "perplexity")
 
 
 @given(usages(), st.integers(0, 2_000_000), st.integers(0, 2_000_000))
