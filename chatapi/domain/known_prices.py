@@ -1,8 +1,8 @@
 """The list prices that genai-prices knows, as `ModelPrice`: bundled with it, dated, and read without any network.
 
-Importing genai-prices takes a quarter of a second, so it is imported where it is first used (`PriceBook.load`). What
-its types mean, and what this makes of them, is told in docs/models.md. Its own look-ups remember every name that they
-were ever asked for; the names that clients send are anybody's, so they are looked up here in its lists instead.
+Importing genai-prices takes up to a quarter of a second, so it is imported where it is first used (`PriceBook.load`).
+What its types mean, and what this makes of them, is told in docs/models.md. Its own look-ups remember every name that
+they were ever asked for; clients send any names, so they are looked up here in its lists instead.
 """
 
 from __future__ import annotations

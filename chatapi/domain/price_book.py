@@ -35,7 +35,7 @@ class PriceBook:
         return cls({name: [_configured(price) for price in model.prices] for name, model in models.items()})
 
     def load(self) -> None:
-        """Import the list now: a quarter of a second that would otherwise stop the first call, and all others."""
+        """Import the list now: up to a quarter of a second, for which the first call would stop all others."""
         load()
 
     def price(self, model: str, provider: str | None, at: datetime) -> ModelPrice | None:
