@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import orjson
 
@@ -53,11 +54,18 @@ def part_bound(part: object) -> int:
         return bytes_of(part)
     match part.get("type"):
         case "image_url" if "image_url" in part:
-            return IMAGE_BOUND + bytes_of_fields({**part, "image_url": _beside_the_image(part["image_url"])})
+            return image_bound(part, "image_url")
         case "file":
             problem = "Files in messages are not supported: their tokens cannot be bounded before the call."
             raise InvalidRequest(problem, param="messages", code="unsupported_value")
     return bytes_of_fields(part)
+
+
+def image_bound(part: Mapping[str, object], field: str) -> int:
+    """The bound of a part that shows an image, which is in this field, as an object or as an address."""
+    image = part.get(field)
+    beside = _beside_the_image({"url": image})["url"] if isinstance(image, str) else _beside_the_image(image)
+    return IMAGE_BOUND + bytes_of_fields({**part, field: beside})
 
 
 def _message_bound(message: object) -> int:
@@ -69,7 +77,7 @@ def _message_bound(message: object) -> int:
     return bytes_of_fields({**message, "content": ""}) + sum(part_bound(part) for part in content)
 
 
-def _beside_the_image(image: object) -> object:
+def _beside_the_image(image: object) -> Any:
     """The field without what is surely an image: base64 data, or an address that has no room for a prompt."""
     if not isinstance(image, dict) or not isinstance(url := image.get("url"), str):
         return image

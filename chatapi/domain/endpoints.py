@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from chatapi.domain import (
+    audio_request,
     chat_request,
     completion_request,
     embeddings_request,
+    image_request,
     moderation_request,
+    response_request,
+    speech_request,
 )
 from chatapi.domain.model_request import ModelRequest, Upload
 
@@ -60,7 +64,15 @@ ENDPOINTS: dict[str, Endpoint] = {
     for endpoint in (
         CHAT_COMPLETIONS,
         Endpoint("/v1/completions", _of_json(completion_request.parse), streams=True),
+        Endpoint("/v1/responses", _of_json(response_request.parse), streams=True),
         Endpoint("/v1/embeddings", _of_json(embeddings_request.parse)),
         Endpoint("/v1/moderations", _of_json(moderation_request.parse)),
+        Endpoint("/v1/images/generations", _of_json(image_request.parse), Unit.IMAGES, streams=True),
+        Endpoint("/v1/images/edits", image_request.parse_edit, Unit.IMAGES, streams=True, takes_files=True),
+        Endpoint("/v1/audio/speech", _of_json(speech_request.parse), Unit.CHARACTERS, streams=True),
+        Endpoint(
+            "/v1/audio/transcriptions", audio_request.parse_transcription, Unit.SECONDS, streams=True, takes_files=True
+        ),
+        Endpoint("/v1/audio/translations", audio_request.parse_translation, Unit.SECONDS, takes_files=True),
     )
 }

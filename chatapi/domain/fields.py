@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping
 from chatapi.errors import InvalidRequest
 
 LONGEST_MODEL_NAME = 256
+FLAGS = {"true": True, "1": True, "false": False, "0": False, "": False}
+MOST_DIGITS = 9
 KINDS = {
     str: "a string",
     bool: "a boolean",
@@ -67,6 +69,30 @@ def integer(body: Mapping[str, object], name: str, least: int, most: int) -> int
         problem = f"Invalid '{name}': integer above maximum value. Expected a value <= {most}, but got {value} instead."
         raise InvalidRequest(problem, param=name, code="integer_above_max_value")
     return value
+
+
+def flag(body: Mapping[str, object], name: str) -> bool | None:
+    """As `boolean`; in a form, whose fields are texts, `true` and `false`.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
+    value = body.get(name)
+    if isinstance(value, str) and value.lower() in FLAGS:
+        return FLAGS[value.lower()]
+    return boolean(body, name)
+
+
+def number(body: Mapping[str, object], name: str, least: int, most: int) -> int | None:
+    """As `integer`; in a form, whose fields are texts, its digits.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
+    value = body.get(name)
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= MOST_DIGITS:
+        return integer({name: int(value)}, name, least, most)
+    return integer(body, name, least, most)
 
 
 def text(body: Mapping[str, object], name: str) -> str:

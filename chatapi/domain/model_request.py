@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import IO, ClassVar
 
 from chatapi.domain.limits import Need
 
@@ -32,12 +32,15 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file of a form, which lies on disk: its name and media type as the client said them, and its size."""
+    """A file of a form, which lies on disk: its name and media type as the client said them, and its size in bytes.
+
+    Whoever reads `content` begins at its beginning.
+    """
 
     field: str
     filename: str
     content_type: str
-    path: str
+    content: IO[bytes]
     size: int
 
 

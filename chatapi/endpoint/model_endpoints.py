@@ -14,6 +14,7 @@ from chatapi.domain.model_request import ModelRequest
 from chatapi.endpoint import metered
 from chatapi.endpoint.bodies import json_object
 from chatapi.endpoint.dialects import openai_error
+from chatapi.endpoint.forms import form
 from chatapi.endpoint.policy import Auth, PolicedBlueprint
 from chatapi.endpoint.rate_limits import add_rate_limits
 from chatapi.endpoint.streaming import stream_response
@@ -30,6 +31,8 @@ blueprint = PolicedBlueprint("model_endpoints", __name__, Auth.BEARER)
 def _view_of(endpoint: Endpoint) -> Callable[[], Response]:
     @metered.stands_for(endpoint)
     def create() -> Response:
+        if endpoint.takes_files:
+            return _relay(endpoint, endpoint.parse(*form()))
         return _relay(endpoint, endpoint.parse(json_object(), ()))
 
     return create

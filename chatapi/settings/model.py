@@ -150,6 +150,12 @@ class Settings(UpstreamSettings):
     body_limit_bytes: int = named(
         "CHATAPI_BODY_LIMIT_BYTES", default=2 * 1024 * 1024, gt=0, description="Largest request body that is read."
     )
+    upload_limit_bytes: int = named(
+        "CHATAPI_UPLOAD_LIMIT_BYTES",
+        default=25 * 1024 * 1024,
+        gt=0,
+        description="Largest sum of the files of one request, for images and sound.",
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -1,4 +1,4 @@
-"""The demo upstream: a small server that speaks OpenAI's chat completions over real HTTP, on loopback only.
+"""The demo upstream: a small server that speaks OpenAI's endpoints over real HTTP, on loopback only.
 
     python -m chatapi.upstream.demo --port 8081
 
@@ -15,17 +15,23 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from email import message_from_bytes
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
+from typing import Any
 
 import orjson
 
 from chatapi.upstream.demo_answers import Answer, BadDemoRequest, answer
+from chatapi.upstream.demo_replies import REPLIES, Reply
 
 LONGEST_BODY_BYTES = 32 * 1024 * 1024
-MODELS = ("gpt-4o-mini", "gpt-4o", "gpt-3.5-turbo")
+MODELS = (
+    "gpt-4o-mini", "gpt-4o", "gpt-3.5-turbo", "text-embedding-3-small", "omni-moderation-latest", "gpt-image-1",
+    "tts-1", "whisper-1",
+)  # fmt: skip
 
 
 class DemoServer(ThreadingHTTPServer):
@@ -68,9 +74,12 @@ class DemoHandler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.NOT_FOUND, f"Unknown request URL: GET {self._path()}", "unknown_url")
 
     def do_POST(self) -> None:
-        """`POST /v1/chat/completions`."""
+        """`POST /v1/chat/completions`, and the other endpoints."""
         body = self._read()
         if body is None:
+            return
+        if self._path() in REPLIES:
+            self._answer_other(REPLIES[self._path()], body)
             return
         if self._path() != "/v1/chat/completions":
             self._refuse(HTTPStatus.NOT_FOUND, f"Unknown request URL: POST {self._path()}", "unknown_url")
@@ -88,6 +97,20 @@ class DemoHandler(BaseHTTPRequestHandler):
                 self._stream(reply, include_usage=isinstance(options, dict) and options.get("include_usage") is True)
             else:
                 self._send(HTTPStatus.OK, reply.whole())
+
+    def _answer_other(self, made: Callable[[Mapping[str, Any]], Reply], body: bytes) -> None:
+        kind = self.headers.get("Content-Type", "")
+        try:
+            reply = made(_fields_of(kind, body) if kind.startswith("multipart/") else orjson.loads(body))
+        except (orjson.JSONDecodeError, TypeError, ValueError):
+            self._refuse(HTTPStatus.BAD_REQUEST, "The body is not what this endpoint expects.")
+        except BadDemoRequest as error:
+            self._send(HTTPStatus.BAD_REQUEST, {"error": error.error})
+        else:
+            self._begin(HTTPStatus.OK, reply.content_type, ("Transfer-Encoding", "chunked"))
+            for piece in reply.pieces:
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: stdout belongs to the first line, and the gateway logs every call."""
@@ -136,6 +159,19 @@ class DemoHandler(BaseHTTPRequestHandler):
             if self.server.pause_s:
                 time.sleep(self.server.pause_s)
         yield b"data: [DONE]\n\n"
+
+
+def _fields_of(content_type: str, body: bytes) -> dict[str, Any]:
+    """The fields of a form: texts, and the bytes of files."""
+    message = message_from_bytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body)
+    fields: dict[str, Any] = {}
+    for part in message.walk():
+        name = part.get_param("name", header="content-disposition")
+        if isinstance(name, str):
+            content = part.get_payload(decode=True)
+            data = content if isinstance(content, bytes) else b""
+            fields[name] = data if part.get_filename() else data.decode("utf-8", "replace")
+    return fields
 
 
 def main(arguments: list[str] | None = None) -> None:

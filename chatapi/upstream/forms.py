@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from chatapi.upstream.produced import produced_by_choices
+from chatapi.upstream.produced import produced_by_choices, produced_by_output, text_of
 from chatapi.upstream.reply import Produced
 
 
@@ -58,6 +58,16 @@ FORMS: dict[str, Form] = {
     "/v1/completions over chat": Form(
         "/chat/completions", "choices", produced=produced_by_choices, streaming=Streaming.CHOICES, as_text=True
     ),
+    "/v1/responses": Form("/responses", "output", produced=produced_by_output, streaming=Streaming.TYPED),
     "/v1/embeddings": Form("/embeddings", "data", completes=False),
     "/v1/moderations": Form("/moderations", "results", completes=False),
+    "/v1/images/generations": Form(
+        "/images/generations", "data", streaming=Streaming.TYPED, keeps=False, may_be_whole=True
+    ),
+    "/v1/images/edits": Form("/images/edits", "data", streaming=Streaming.TYPED, keeps=False, may_be_whole=True),
+    "/v1/audio/speech": Form("/audio/speech", streaming=Streaming.BYTES, keeps=False),
+    "/v1/audio/transcriptions": Form(
+        "/audio/transcriptions", "text", str, text_of, streaming=Streaming.TYPED, texts=True, may_be_whole=True
+    ),
+    "/v1/audio/translations": Form("/audio/translations", "text", str, text_of, texts=True),
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import orjson
 
@@ -43,9 +42,9 @@ class Multipart:
         yield self._fields
         for head, file in self._files:
             yield head
-            with Path(file.path).open("rb") as content:
-                while piece := content.read(PIECE_BYTES):
-                    yield piece
+            file.content.seek(0)
+            while piece := file.content.read(PIECE_BYTES):
+                yield piece
             yield b"\r\n"
         yield self._end
 

@@ -23,6 +23,18 @@ def produced_by_choices(reply: dict[str, Any]) -> str:
     return "".join(produced_text(choice, "message") for choice in choices_of(reply))
 
 
+def produced_by_output(reply: dict[str, Any]) -> str:
+    """The same of a response: what its messages say, its reasoning as far as it is shown, and its calls of tools."""
+    output = reply.get("output")
+    items = [_mapping(item) for item in output] if isinstance(output, list) else []
+    return "".join(text for item in items for text in _said_by(item))
+
+
+def text_of(reply: dict[str, Any]) -> str:
+    """What a transcription says."""
+    return _text(reply.get("text"))
+
+
 def shown_text(choice: dict[str, Any], part: Part) -> str:
     """What the choice says to a reader: its content, or its refusal."""
     said = _mapping(choice.get(part))
@@ -43,6 +55,13 @@ def _calls(said: dict[str, Any]) -> Iterator[str]:
     for called in [said.get("function_call"), *(call.get(kind) for call in calls for kind in ("function", "custom"))]:
         fields = _mapping(called)
         yield from (_text(fields.get(field)) for field in ("name", "arguments", "input"))
+
+
+def _said_by(item: dict[str, Any]) -> Iterator[str]:
+    for parts in (item.get("content"), item.get("summary")):
+        for part in parts if isinstance(parts, list) else ():
+            yield _text(_mapping(part).get("text")) + _text(_mapping(part).get("refusal"))
+    yield from (_text(item.get(field)) for field in ("name", "arguments", "input"))
 
 
 def _content(content: object) -> str:

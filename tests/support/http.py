@@ -53,6 +53,12 @@ class Http:
         """`request` with POST."""
         return self.request("POST", path, **arguments)
 
+    def upload(
+        self, path: str, fields: Mapping[str, str], files: Mapping[str, Any], *, access_token: str | None = None
+    ) -> httpx2.Response:
+        """POST a form with files, each `(name, bytes, media type)`."""
+        return self._client.post(path, data=fields, files=files, headers=_headers(access_token, None))
+
     @contextmanager
     def stream(
         self, path: str, *, access_token: str | None = None, json: Any = None, headers: Mapping[str, str] | None = None
