@@ -79,7 +79,9 @@ def audit(ledger: Ledger, renew_s: float) -> list[Finding]:
     with ledger.database.snapshot() as connection:
         partitions.hold(connection)
         for invariant, rule, broken, parameters in _checks(connection, ledger, renew_s):
-            rows = [dict(row) for row in connection.execute(broken, parameters).mappings()]
+            broken_rows = connection.execute(broken, parameters).mappings()
+            # Their names are SQLAlchemy's own kind of str, which no JSON encoder takes.
+            rows = [{str(name): value for name, value in row.items()} for row in broken_rows]
             if rows:
                 breaking = [row.pop("breaking") for row in rows]
                 found = Finding(invariant, rule, breaking[0], tuple(rows))
