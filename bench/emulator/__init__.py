@@ -37,7 +37,7 @@ read whole, before any of the answer: `{"log": "arrived", …}`; when the answer
     log, at             arrived or ended; Unix time
     id                  this upstream's id of the call, also in the reply (`id`, `x-request-id`); unique over restarts
     call                the gateway's id of the call (header X-ChatAPI-Call-Id), or null
-    model, stream       as asked for
+    model, stream, user  as asked for
     prompt_bytes        bytes of the messages' text
     prompt_tokens       what the report says or would say
   and, when it ended:

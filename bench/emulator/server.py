@@ -110,7 +110,8 @@ class Connection(asyncio.Protocol):
         self._last = headers.get(b"connection", b"").lower() == b"close"
         read = next((read for ending, read in READERS if path.endswith(ending)), None)
         if read is not None:
-            self._answer = _Answer(self, self._log, self._ids.next(), headers, read(orjson.loads(content)))
+            body = orjson.loads(content)
+            self._answer = _Answer(self, self._log, self._ids.next(), headers, read(body), body.get("user"))
             self._answer.begin()
             return
         known = path.endswith(b"/models")
@@ -122,7 +123,13 @@ class _Answer:
     """The answer to one call, from its request to its end."""
 
     def __init__(
-        self, connection: Connection, log: Log, reply_id: str, headers: dict[bytes, bytes], question: Question
+        self,
+        connection: Connection,
+        log: Log,
+        reply_id: str,
+        headers: dict[bytes, bytes],
+        question: Question,
+        user: object,
     ) -> None:
         self.paused = False
         self._connection = connection
@@ -140,6 +147,7 @@ class _Answer:
             "call": call_id.decode() if call_id else None,
             "model": self._question.model,
             "stream": self._question.stream,
+            "user": user,
             "prompt_bytes": self._question.prompt_bytes,
         }
 

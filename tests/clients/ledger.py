@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import RowMapping, select
+from sqlalchemy import select
 
 from bench.emulator.process import Emulator
 from chatapi.storage.tables import calls
@@ -44,15 +44,16 @@ Log = Mapping[str, Reported | Unreported]
 """What an upstream logged, by the gateway's ids of the calls."""
 
 
-def rows_of(database_url: str) -> dict[str, RowMapping]:
+def rows_of(database_url: str) -> dict[str, dict[str, Any]]:
     """The ledger's calls by their ids, oldest first."""
     with world_of(database_url) as world, world.database.read() as connection:
-        return {str(row["id"]): row for row in connection.execute(select(calls).order_by(calls.c.id)).mappings()}
+        found = connection.execute(select(calls).order_by(calls.c.id)).mappings()
+        return {str(row["id"]): dict(row) for row in found}
 
 
 def ledger_equals(
     database_url: str, log: Callable[[], Log], *, before: frozenset[str] = frozenset()
-) -> list[RowMapping]:
+) -> list[dict[str, Any]]:
     """Hold the ledger's rows, but those that were there `before`, against the upstream's log; the rows.
 
     Waits a little for both: an upstream may log, and a cut call may be settled, after the client has its answer.
@@ -89,7 +90,7 @@ def _said(entry: dict[str, Any]) -> Reported | Unreported:
     return Reported(entry["prompt_tokens"], entry["completion_tokens"])
 
 
-def _difference(row: RowMapping, said: Reported | Unreported) -> dict[str, tuple[object, object]]:
+def _difference(row: dict[str, Any], said: Reported | Unreported) -> dict[str, tuple[object, object]]:
     """What the ledger has and what it should have, of each column that is wrong."""
     if isinstance(said, Unreported):
         expected: dict[str, object] = {"state": "settled", "usage_source": "counted", "answered": said.whole}
