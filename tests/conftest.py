@@ -38,15 +38,21 @@ SHARED_BY = 40  # times as many tests need users of a shared gateway as of any o
 # They begin first, so that nobody waits for the last of them alone (with pytest-xdist's --no-loadscope-reorder).
 LONGEST = (
     "concurrency/test_state_machine.py",
-    "chaos/test_reload.py",
-    "concurrency/test_named_counters.py",
     "upstream/test_gevent.py",
-    "contract/test_two_gateways.py",
-    "concurrency/test_race.py",
-    "storage/test_audit.py",
-    "contract/test_configuration.py",
+    "chaos/test_reload.py",
+    "concurrency/test_windows.py",
     "chaos/test_outage.py",
-    "contract/test_limits_windows.py",
+    "chaos/test_killed_worker.py",
+    "contract/test_token.py",
+    "contract/test_commands.py",
+    "endpoint/test_chat_command.py",
+    "contract/test_two_gateways.py",
+    "endpoint/test_slow_readers.py",
+    "endpoint/test_revocations.py",
+    "contract/test_configuration.py",
+    "contract/test_users_import.py",
+    "storage/test_retention.py",
+    "concurrency/test_named_counters.py",
 )
 
 # The machines are shared, so no example is judged by its time; CI tries the same examples each time.
