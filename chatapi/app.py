@@ -16,6 +16,7 @@ from chatapi.endpoint import (
     health,
     log_format,
     model_endpoints,
+    models,
     prompts,
     questions,
     request_log,
@@ -70,6 +71,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
         prompts.blueprint,
         chats.blueprint,
         model_endpoints.blueprint,
+        models.blueprint,
         health.blueprint,
     ):
         app.register_blueprint(blueprint)

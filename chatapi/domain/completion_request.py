@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from chatapi.domain import chat_request
@@ -56,8 +56,8 @@ class CompletionRequest(ModelRequest):
             InvalidRequest: the model only chats, and a chat cannot do this exactly.
         """
         if kind not in CHATTING_KINDS or COMPLETING.match(plain_name(model)):
-            return self
-        return _over_chat(self)
+            return replace(self, model=model)
+        return _over_chat(self, model)
 
     def upstream_body(self, model: str, completion_per_choice: int | None) -> dict[str, object]:
         """The body to send: the model resolved, the completion capped if a number is given, usage always asked for."""
@@ -95,8 +95,8 @@ def parse(body: Mapping[str, object]) -> CompletionRequest:
     )
 
 
-def _over_chat(request: CompletionRequest) -> CompletionOverChat:
-    body = dict(request.body)
+def _over_chat(request: CompletionRequest, model: str) -> CompletionOverChat:
+    body = dict(request.body) | {"model": model}
     prompt = body.pop("prompt")
     best_of, n = body.pop("best_of", None), body.get("n")
     impossible = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, ClassVar
 
 from chatapi.domain.limits import Need
@@ -101,12 +101,13 @@ class ModelRequest(ABC):
         return 0
 
     def at(self, kind: str, model: str) -> ModelRequest:
-        """The request as an upstream of this kind is asked it, for the model that it resolved to.
+        """The request as an upstream of this kind is asked it, for the model that its name stands for: what bounds it,
+        and whether its reply can be counted, is that model's.
 
         Raises:
             InvalidRequest: it cannot be asked there.
         """
-        return self
+        return self if model == self.model else replace(self, model=model)
 
     def upstream_body(self, model: str, completion_per_choice: int | None) -> dict[str, object]:
         """The body to send: the model resolved, the completion capped if a number is given."""

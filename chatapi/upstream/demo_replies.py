@@ -93,7 +93,8 @@ def response(body: Body) -> Reply:
 def embeddings(body: Body) -> Reply:
     """Embeddings that mean nothing, but are the same for the same input."""
     inputs = body.get("input")
-    several: list[Any] = inputs if isinstance(inputs, list) and not all(isinstance(item, int) for item in inputs) else [inputs]
+    is_one = not isinstance(inputs, list) or all(isinstance(item, int) for item in inputs)
+    several: list[Any] = [inputs] if is_one else list(inputs or ())
     model, size = str(body.get("model")), int(body.get("dimensions") or DIMENSIONS)
     count = sum(tokens.count_text(model, one) if isinstance(one, str) else len(one) for one in several)
     data = []

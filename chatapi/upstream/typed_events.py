@@ -22,14 +22,14 @@ LAST = frozenset({
 EACH = frozenset({"image_generation.completed", "image_edit.completed"})
 """Of those of which one comes for each image, with the usage of that image; then the stream just ends."""
 MARK = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed)|transcript\.text\.done'
-                  rb'|speech\.audio\.done|image_(?:generation|edit)\.completed|error)"')  # fmt: skip
+                  rb'|speech\.audio\.done|image_(?:generation|edit)\.completed|error)"|"error"\s*+:\s*+(?!null\b)')  # fmt: skip
 
 
 class TypedScanner(Scanner):
     """Takes bytes as they come and gives those that may be relayed. One instance a stream."""
 
     plain = PLAIN
-    hint = b'"type"'
+    hint = b":"  # an error may lack its type
     mark = MARK
     ending = b""
 

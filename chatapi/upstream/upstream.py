@@ -20,6 +20,7 @@ from chatapi.upstream.reply import UpstreamReply
 from chatapi.upstream.targets import Target
 
 if TYPE_CHECKING:
+    from chatapi.upstream.listing import ListedModel
     from chatapi.upstream.wire import Wire
 
 
@@ -43,6 +44,7 @@ class Upstream:
         self.weight = described.weight
         self.prices_of = described.prices_of
         self.serves = described.serves
+        self.patterns = described.models
         self.name_of = described.name_of
         self._breaker = breaker
         self._target = target
@@ -112,6 +114,14 @@ class Upstream:
         Args and raises: as above.
         """
         return self._connected().relay_stream(parcel, call_id, _cutoff(on_cancel))
+
+    def models(self) -> list[ListedModel]:
+        """What it lists as its models, by its own names.
+
+        Raises:
+            UpstreamError: it cannot be asked now.
+        """
+        return self._connected().models()
 
     def warm_up(self) -> None:
         """Import and make the client now (about a second), so that the first call does not wait for it."""

@@ -45,13 +45,23 @@ def read_reply(exchange: Exchange, form: Form) -> UpstreamReply:
     return UpstreamReply(said, JSON, value, usage, upstream_id, form.produced)
 
 
+def read_object(exchange: Exchange) -> dict[str, Any]:
+    """Read an answer that must be a JSON object, of any kind.
+
+    Raises:
+        UpstreamError: it broke off, or is none.
+    """
+    value, _ = _object(_read(exchange))
+    return value
+
+
 def raise_if_error(exchange: Exchange) -> None:
     """Read an answer that should have been a stream.
 
     Raises:
         UpstreamError: what it says went wrong, if it does.
     """
-    value, _ = _object(_read(exchange))
+    value = read_object(exchange)
     if value.get("error"):
         raise stream_error(value, exchange.key)
 

@@ -16,6 +16,7 @@ from chatapi.upstream.byte_stream import RelayedStream
 from chatapi.upstream.clients import build_client, build_transport
 from chatapi.upstream.cutoff import Cutoff
 from chatapi.upstream.forms import FORMS
+from chatapi.upstream.listing import ListedModel, list_models
 from chatapi.upstream.parcel import Parcel
 from chatapi.upstream.relay import Relay
 from chatapi.upstream.reply import UpstreamReply
@@ -66,6 +67,14 @@ class Wire:
         exchange = ask(self._client, self._timeouts, {**body, "stream": True}, call_id, cutoff)
         with _begun():
             return read_stream(exchange, CHAT, pass_usage=False)
+
+    def models(self) -> list[ListedModel]:
+        """What the upstream lists.
+
+        Raises:
+            UpstreamError: as above.
+        """
+        return list_models(self._client, self._timeouts)
 
     def relay(self, parcel: Parcel, call_id: str, cutoff: Cutoff) -> UpstreamReply:
         """Relay a request whose reply is whole.

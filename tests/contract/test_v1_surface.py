@@ -212,3 +212,18 @@ def test_a_file_of_megabytes_reaches_the_upstream_whole(surface: Surface) -> Non
     sound = b"RIFF" + bytes(range(256)) * 4 * 1024 * 10
     made = surface.client.audio.transcriptions.create(model="whisper-1", file=("größe.wav", sound, "audio/wav"))
     assert made.text.endswith(f"It heard {len(sound)} bytes.")
+
+
+def test_models_are_what_the_upstream_lists_and_the_default_one(surface: Surface) -> None:
+    listed = [model.id for model in surface.client.models.list()]
+    assert listed[0] == "tiny"
+    assert {"gpt-4o-mini", "whisper-1"} < set(listed)
+    assert surface.client.models.retrieve("gpt-4o-mini").owned_by == "demo"
+
+
+def test_models_need_an_access_token_in_force(surface: Surface) -> None:
+    user = surface.gateway.users.take("many")
+    token = surface.gateway.token(user)
+    assert surface.gateway.http.get("/v1/models", access_token=token).status_code == 200
+    surface.gateway.cli("users", "disable", user.name)
+    assert surface.gateway.http.get("/v1/models", access_token=token).status_code == 401
