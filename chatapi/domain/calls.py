@@ -31,6 +31,13 @@ class AttemptState(StrEnum):
     UNKNOWN = "unknown"
 
 
+class IdempotencyKey(NamedTuple):
+    """By which a client names a request that it may send again, and what the request was: both as SHA-256."""
+
+    digest: str
+    request_digest: str
+
+
 class Admission(NamedTuple):
     """A call that asks to be admitted. Its id is made before the transaction, so that a retry is the same call."""
 
@@ -42,10 +49,14 @@ class Admission(NamedTuple):
     upstream: str
     need: Need
     deadline_s: float
+    key: IdempotencyKey | None = None
 
 
 class HeldCall(NamedTuple):
-    """A call as the admission wrote it: all that a settlement needs to write a lost row again."""
+    """A call as the admission wrote it: all that a settlement needs to write a lost row again.
+
+    `cost_bound` is None where a candidate has no known price.
+    """
 
     call_id: str
     claims: Claims
@@ -56,14 +67,14 @@ class HeldCall(NamedTuple):
     day: str
     prompt_bound: int
     completion_granted: int
-    cost_bound: int
+    cost_bound: int | None
     admitted_at: datetime
     deadline_at: datetime
 
     @property
     def hold(self) -> Amount:
         """What is set aside while the call is in flight."""
-        return Amount(1, self.prompt_bound + self.completion_granted, self.cost_bound)
+        return Amount(1, self.prompt_bound + self.completion_granted, self.cost_bound or 0)
 
     @classmethod
     def of(cls, admission: Admission, moment: Moment, completion_granted: int) -> HeldCall:
@@ -78,7 +89,7 @@ class HeldCall(NamedTuple):
             moment.day,
             admission.need.prompt_bound,
             completion_granted,
-            admission.need.cost(completion_granted),
+            None if admission.need.price is None else admission.need.cost(completion_granted),
             moment.now,
             moment.now + timedelta(seconds=admission.deadline_s),
         )
@@ -108,16 +119,18 @@ Decision = Grant | Denial | Refusal
 
 
 class Charge(NamedTuple):
-    """What a call costs its counters: whether it was answered (one request), its usage, its cost in nano-dollars."""
+    """What a call costs its counters: whether it was answered (one request), its usage, its cost in nano-dollars; None
+    is the cost of what has no known price.
+    """
 
     answered: bool = False
     usage: Usage = Usage()
-    cost: int = 0
+    cost: int | None = 0
 
     @property
     def amount(self) -> Amount:
         """The charge by metric."""
-        return Amount(int(self.answered), self.usage.total_tokens, self.cost)
+        return Amount(int(self.answered), self.usage.total_tokens, self.cost or 0)
 
     @classmethod
     def at_hold(cls, call: HeldCall, *, answered: bool = False) -> Charge:
@@ -135,6 +148,7 @@ class Settlement(NamedTuple):
         ended: why it ended, one word for the ledger (`completed`, `client_gone`, `upstream_error`, …).
         attempt: what became of the attempt at the upstream.
         upstream_id: the upstream's own id of the call, where it gave one.
+        number: of that attempt.
     """
 
     call: HeldCall
@@ -143,6 +157,7 @@ class Settlement(NamedTuple):
     ended: str
     attempt: AttemptState
     upstream_id: str | None = None
+    number: int = 1
 
 
 @dataclass(frozen=True, slots=True)

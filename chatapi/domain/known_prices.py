@@ -13,8 +13,9 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
+from chatapi.domain.extras import OTHER, Unit
 from chatapi.domain.prices import STANDARD, ModelPrice, nanodollars
-from chatapi.domain.token_prices import OTHER, Level, TokenPrices, Unit
+from chatapi.domain.token_prices import Level, TokenPrices
 
 if TYPE_CHECKING:
     from genai_prices import types

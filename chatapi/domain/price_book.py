@@ -7,9 +7,10 @@ from datetime import UTC, date, datetime, time
 from functools import lru_cache
 from types import MappingProxyType
 
+from chatapi.domain.extras import Unit
 from chatapi.domain.known_prices import Span, known_prices, load
 from chatapi.domain.prices import STANDARD, ModelPrice, nanodollars
-from chatapi.domain.token_prices import Level, TokenPrices, Unit
+from chatapi.domain.token_prices import Level, TokenPrices
 from chatapi.settings.upstreams import ConfiguredPrice, Model
 
 OF_TOKENS = {"cached_prompt": "cached"}  # where the file says it in another word

@@ -14,8 +14,9 @@ from fractions import Fraction
 from math import lcm
 from types import MappingProxyType
 
+from chatapi.domain.extras import MEASURES, NOTHING_ELSE, OTHER, Extras, Unit
 from chatapi.domain.limits import Price
-from chatapi.domain.token_prices import MEASURES, NOTHING_ELSE, OTHER, Extras, Level, Rates, Unit, first, scaled
+from chatapi.domain.token_prices import Level, Rates, first, scaled
 from chatapi.domain.usage import Usage
 
 NANODOLLARS = 10**9

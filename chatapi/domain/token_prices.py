@@ -6,64 +6,11 @@ integer arithmetic, rounded by nobody here.
 
 from __future__ import annotations
 
-from decimal import Decimal
-from enum import StrEnum
 from fractions import Fraction
 from typing import NamedTuple
 
+from chatapi.domain.extras import Extras
 from chatapi.domain.usage import Usage
-
-OTHER = ""  # the price of a unit whose variant has none of its own
-
-
-class Unit(StrEnum):
-    """What is billed besides tokens."""
-
-    IMAGE = "image"
-    SECOND = "second"
-    CHARACTER = "character"
-    WEB_SEARCH = "web_search"
-    FILE_SEARCH = "file_search"
-
-
-MEASURES = (Unit.IMAGE, Unit.SECOND, Unit.CHARACTER)  # of the whole call, as tokens are; the others come on top
-
-
-class Extras(NamedTuple):
-    """What a call used that its `Usage` does not say: which tokens were of a dearer kind, and what is no token.
-
-    `image` is the variant of all images, "1024x1024/hd" (size/quality) or "1024x1024". Audio and image tokens and
-    cache writes are part of the prompt's (of the completion's) tokens.
-    """
-
-    cache_write_tokens: int = 0
-    prompt_audio_tokens: int = 0
-    prompt_image_tokens: int = 0
-    completion_audio_tokens: int = 0
-    completion_image_tokens: int = 0
-    images: int = 0
-    image: str = OTHER
-    seconds: int | Decimal = 0
-    characters: int = 0
-    web_searches: int = 0
-    file_searches: int = 0
-
-    def of(self, unit: Unit) -> int | Decimal:
-        """How many of one unit."""
-        match unit:
-            case Unit.IMAGE:
-                return self.images
-            case Unit.SECOND:
-                return self.seconds
-            case Unit.CHARACTER:
-                return self.characters
-            case Unit.WEB_SEARCH:
-                return self.web_searches
-            case Unit.FILE_SEARCH:
-                return self.file_searches
-
-
-NOTHING_ELSE = Extras()
 
 
 class TokenPrices(NamedTuple):

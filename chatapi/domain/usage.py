@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
+from chatapi.domain.extras import NOTHING_ELSE, Extras, reported_extras
+
 MOST_TOKENS = 10**12  # of one call that are believed; no database takes integers of any size
 
 PROMPT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
@@ -21,21 +23,35 @@ class UsageSource(StrEnum):
 
 
 class Usage(NamedTuple):
-    """Tokens of one call. `cached_tokens` are part of `prompt_tokens`, `reasoning_tokens` of `completion_tokens`."""
+    """Tokens of one call. `cached_tokens` are part of `prompt_tokens`, `reasoning_tokens` of `completion_tokens`.
+    What else it used, and in which service tier it was answered, matters for its price only.
+    """
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
     reasoning_tokens: int = 0
     source: UsageSource = UsageSource.NONE
+    extras: Extras = NOTHING_ELSE
+    service_tier: str = ""
 
     @property
     def total_tokens(self) -> int:
         """All tokens that are charged."""
         return self.prompt_tokens + self.completion_tokens
 
+    def plus(self, other: Usage) -> Usage:
+        """What both used together."""
+        return self._replace(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            extras=self.extras.plus(other.extras),
+        )
+
     @classmethod
-    def reported(cls, usage: object, *, completes: bool = True) -> Usage | None:
+    def reported(cls, usage: object, *, completes: bool = True, service_tier: object = None) -> Usage | None:
         """Read the `usage` object of an OpenAI reply; None when it is absent or makes no sense.
 
         Source: OpenAI's API reference: `CompletionUsage`, and `ResponseUsage` and its like, which say `input_tokens`
@@ -45,6 +61,7 @@ class Usage(NamedTuple):
         Args:
             usage: the object.
             completes: whether there is a completion, so that a report must name it.
+            service_tier: as the reply names it, if it does.
         """
         if not isinstance(usage, dict):
             return None
@@ -66,7 +83,16 @@ class Usage(NamedTuple):
         prompt, cached, completion, reasoning = (int(str(figure)) for figure in figures)
         if prompt == 0:  # nothing is answered to nothing
             return None
-        return cls(prompt, cached, completion, reasoning, UsageSource.UPSTREAM)
+        extras = reported_extras(prompt_details, completion_details)
+        return cls(
+            prompt,
+            cached,
+            completion,
+            reasoning,
+            UsageSource.UPSTREAM,
+            extras,
+            service_tier if isinstance(service_tier, str) else "",
+        )
 
 
 def _details(usage: dict[str, object], names: tuple[str, ...]) -> object:

@@ -140,7 +140,7 @@ class RunningCall:
                 return
             self._ended = True
         try:
-            self._writer.submit(Settlement(self.held, state, charge, ended, attempt, _clean(upstream_id)))
+            self._writer.submit(Settlement(self.held, state, charge, ended, attempt, _clean(upstream_id), self.attempt))
         finally:  # should even that have failed, the call is a stray now, and the next round of keeping expires it
             self._running.leave(self.held.call_id)
 

@@ -21,8 +21,9 @@ import orjson
 
 from chatapi.domain.calls import Abandonment, Settlement
 
-VERSION = 1
-"""Of the item's fields. Whatever changes them (a test notices) makes a new version, and says how to read the old."""
+VERSION = 2
+"""Of the item's fields. Whatever changes them (a test notices) makes a new version, and says how to read the old: what
+a field was that an older version did not have, says its default."""
 KINDS: dict[str, type[Settlement] | type[Abandonment]] = {"settlement": Settlement, "abandonment": Abandonment}
 
 Item = Settlement | Abandonment
@@ -59,8 +60,8 @@ def decode(line: bytes, installation_id: str) -> Item:
         record = orjson.loads(payload)
         if record["installation"] != installation_id:
             raise Strange(f"it belongs to the installation {record['installation']}")
-        if record["version"] != VERSION:
-            raise Strange(f"it has version {record['version']}, and this ChatAPI reads {VERSION}")
+        if record["version"] not in range(1, VERSION + 1):
+            raise Strange(f"it has version {record['version']}, and this ChatAPI reads 1 to {VERSION}")
         item: Item = _read(record["item"], KINDS[record["kind"]])
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, Strange):
@@ -94,9 +95,9 @@ def _read(value: Any, made: Any) -> Any:
         return None if value is None else _read(value, next(one for one in made.__args__ if one is not types.NoneType))
     if is_dataclass(made) or hasattr(made, "_asdict"):
         fields = _fields(made)
-        if fields.keys() != value.keys():
+        if not value.keys() <= fields.keys():
             raise TypeError("other fields")
-        return made(**{name: _read(value[name], kind) for name, kind in fields.items()})
+        return made(**{name: _read(value[name], kind) for name, kind in fields.items() if name in value})
     if made is datetime:
         return datetime.fromisoformat(value)
     if isinstance(made, type) and issubclass(made, StrEnum):

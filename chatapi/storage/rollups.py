@@ -48,5 +48,5 @@ def _figures(charge: Charge) -> tuple[int, ...]:
         usage.cached_tokens,
         usage.completion_tokens,
         usage.reasoning_tokens,
-        charge.cost,
+        charge.cost or 0,
     )

@@ -117,7 +117,8 @@ class Scanner:
         """The largest usage that was reported: some servers report as they go, and some each choice by itself."""
         largest: Usage | None = None
         for event in self._reports:
-            usage = Usage.reported(loads(payload(event)).get("usage"))
+            said = loads(payload(event))
+            usage = Usage.reported(said.get("usage"), service_tier=said.get("service_tier"))
             if usage is not None and (largest is None or usage.total_tokens >= largest.total_tokens):
                 largest = usage
         return largest

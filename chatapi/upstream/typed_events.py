@@ -22,7 +22,8 @@ LAST = frozenset({
 EACH = frozenset({"image_generation.completed", "image_edit.completed"})
 """Of those of which one comes for each image, with the usage of that image; then the stream just ends."""
 MARK = re.compile(rb'"type"\s*:\s*"(?:response\.(?:completed|incomplete|failed)|transcript\.text\.done'
-                  rb'|speech\.audio\.done|image_(?:generation|edit)\.completed|error)"|"error"\s*+:\s*+(?!null\b)')  # fmt: skip
+                  rb'|speech\.audio\.done|image_(?:generation|edit)\.completed|error)"'
+                  rb'|"error"\s*+:\s*+(?!null\b)')  # fmt: skip
 
 
 class TypedScanner(Scanner):
@@ -52,8 +53,7 @@ class TypedScanner(Scanner):
             return None
         first, *others = reported
         for usage in others:
-            sums = [mine + its for mine, its in zip(first[:4], usage[:4], strict=True)]
-            first = Usage(sums[0], sums[1], sums[2], sums[3], first.source)
+            first = first.plus(usage)
         return first
 
     def _may_pass(self, event: bytes) -> bool:
@@ -81,8 +81,8 @@ class TypedScanner(Scanner):
             return False
         if kind in LAST or kind in EACH:
             response = value.get("response")
-            usage = (response if isinstance(response, dict) else value).get("usage")
-            self._usages.append(Usage.reported(usage))
+            said = response if isinstance(response, dict) else value
+            self._usages.append(Usage.reported(said.get("usage"), service_tier=said.get("service_tier")))
             self._ends += kind in EACH
             self.done = kind in LAST
         return True

@@ -39,7 +39,7 @@ def read_reply(exchange: Exchange, form: Form) -> UpstreamReply:
         raise UpstreamBroken("the upstream sent a reply without choices", may_have_run=True)
     own_id = value.get("id")
     upstream_id = exchange.upstream_id or (own_id if isinstance(own_id, str) else None)
-    usage = Usage.reported(value.get("usage"), completes=form.completes)
+    usage = Usage.reported(value.get("usage"), completes=form.completes, service_tier=value.get("service_tier"))
     if form.as_text:
         said = completion_of(value)
     return UpstreamReply(said, JSON, value, usage, upstream_id, form.produced)

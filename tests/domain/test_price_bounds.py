@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatapi.domain.extras import OTHER, Extras, Unit
 from chatapi.domain.limits import Need, Price
 from chatapi.domain.price_book import PriceBook
 from chatapi.domain.prices import STANDARD, ModelPrice
-from chatapi.domain.token_prices import OTHER, Extras, Level, TokenPrices, Unit
+from chatapi.domain.token_prices import Level, TokenPrices
 from chatapi.domain.usage import Usage
 from tests.support.prices import BOOK, CHAT_MODELS, COUNTS, NOW, one, priced, usages
 

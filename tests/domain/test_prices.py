@@ -14,11 +14,12 @@ from genai_prices.data_snapshot import get_snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatapi.domain.extras import Extras, Unit
 from chatapi.domain.known_prices import REQUESTS, TOKENS, UNITS
 from chatapi.domain.limits import Price
 from chatapi.domain.price_book import PriceBook
 from chatapi.domain.prices import STANDARD, ModelPrice, nanodollars
-from chatapi.domain.token_prices import Extras, Level, TokenPrices, Unit
+from chatapi.domain.token_prices import Level, TokenPrices
 from chatapi.domain.usage import Usage
 from tests.support.prices import BOOK, CHAT_MODELS, NOW, one, priced, usages
 
@@ -137,7 +138,7 @@ def test_known_models_cost_what_their_makers_say(model: str, usage: Usage, dolla
 @pytest.mark.parametrize(
     ("model", "extras", "dollars"),
     [
-        ("whisper-1", Extras(seconds=Decimal("90.5")), "0.00905"),
+        ("whisper-1", Extras(seconds=90), "0.009"),
         ("tts-1", Extras(characters=2_000), "0.03"),
         ("tts-1-hd", Extras(characters=1), "0.00003"),
         ("gpt-4o-mini", Extras(web_searches=2, file_searches=1), "0.0225"),

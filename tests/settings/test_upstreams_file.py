@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chatapi.domain.extras import Extras
 from chatapi.domain.limits import Price
 from chatapi.domain.price_book import PriceBook
-from chatapi.domain.token_prices import Extras
 from chatapi.domain.usage import Usage
 from chatapi.settings.upstreams import Breaker, Retries
 from chatapi.settings.upstreams_file import load_upstreams_file

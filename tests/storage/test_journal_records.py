@@ -6,7 +6,8 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from chatapi.domain.calls import Admission, Charge, HeldCall, Settlement
+from chatapi.domain.calls import Admission, Charge, HeldCall, IdempotencyKey, Settlement
+from chatapi.domain.extras import Extras
 from chatapi.domain.limits import Need, Price
 from chatapi.domain.principals import Claims
 from chatapi.domain.usage import Usage
@@ -40,21 +41,43 @@ def test_what_version_1_wrote_is_read_for_ever() -> None:
 
 def test_whoever_changes_what_is_journalled_makes_a_new_version() -> None:
     """Where this fails: raise VERSION, keep reading the versions before it, and write down the new fields here."""
-    parts: tuple[Any, ...] = (Settlement, Charge, HeldCall, Usage, Claims, Admission, Need, Price)
+    parts: tuple[Any, ...] = (
+        Settlement,
+        Charge,
+        HeldCall,
+        Usage,
+        Extras,
+        Claims,
+        Admission,
+        IdempotencyKey,
+        Need,
+        Price,
+    )
     shapes = {part.__name__: tuple(get_type_hints(part)) for part in parts}
     assert (VERSION, shapes) == (
-        1,
+        2,
         {
-            "Settlement": ("call", "state", "charge", "ended", "attempt", "upstream_id"),
+            "Settlement": ("call", "state", "charge", "ended", "attempt", "upstream_id", "number"),
             "Charge": ("answered", "usage", "cost"),
             "HeldCall": (
                 *("call_id", "claims", "worker_id", "endpoint", "model", "upstream", "day", "prompt_bound"),
                 *("completion_granted", "cost_bound", "admitted_at", "deadline_at"),
             ),
-            "Usage": ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "source"),
+            "Usage": (
+                *("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "source"),
+                *("extras", "service_tier"),
+            ),
+            "Extras": (
+                *("cache_write_tokens", "prompt_audio_tokens", "prompt_image_tokens", "completion_audio_tokens"),
+                *("completion_image_tokens", "images", "image", "seconds", "characters", "web_searches"),
+                "file_searches",
+            ),
             "Claims": ("tenant_id", "user_id", "jti"),
-            "Admission": ("call_id", "claims", "worker_id", "endpoint", "model", "upstream", "need", "deadline_s"),
+            "Admission": (
+                *("call_id", "claims", "worker_id", "endpoint", "model", "upstream", "need", "deadline_s", "key"),
+            ),
+            "IdempotencyKey": ("digest", "request_digest"),
             "Need": ("prompt_bound", "completion_wanted", "completion_least", "choices", "loose", "price"),
-            "Price": ("prompt", "completion"),
+            "Price": ("prompt", "completion", "call"),
         },
     )
