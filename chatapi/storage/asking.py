@@ -105,6 +105,11 @@ class Asking:
         self.held: list[HeldCall] = []
         """The calls that were admitted, when it is decided."""
 
+    def be_at(self, moments: Mapping[str, Moment]) -> None:
+        """What time it is indeed: the same days as before."""
+        for (claims, _, _), seat in self._seats.items():
+            seat.moment = moments.get(claims.tenant_id)
+
     @property
     def askers(self) -> set[Asker]:
         """Who asks."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from sqlalchemy import (
     FromClause,
     RowMapping,
     Text,
+    case,
     cast,
     func,
     literal_column,
@@ -72,10 +73,14 @@ def insert_ended(connection: Connection, rows: Sequence[Row]) -> set[Place]:
     return written
 
 
-def lock(connection: Connection, places: Iterable[Place]) -> dict[Place, CallState]:
-    """Lock calls, in order of their keys, and say which state each is in. Those without a row are absent."""
-    rows = [{"tenant_id": tenant_id, "id": id_} for tenant_id, id_ in sorted(places)]
-    return {(row[0], row[1]): CallState(row[2]) for row in _LOCK.run(connection, rows)}
+def lock(connection: Connection, places: Iterable[Place]) -> Callable[[], dict[Place, CallState]]:
+    """Lock calls, in order of their keys.
+
+    Returns:
+        What waits for it and says which state each is in. Those without a row are absent.
+    """
+    answer = _LOCK.ask(connection, [{"tenant_id": tenant_id, "id": id_} for tenant_id, id_ in sorted(places)])
+    return lambda: {(row[0], row[1]): CallState(row[2]) for row in answer()}
 
 
 def move(connection: Connection, rows: Sequence[Row]) -> None:
@@ -192,8 +197,9 @@ def _move(_kind: Kind, given: FromClause) -> list[Executable]:
     here = (calls.c.tenant_id == given.c["tenant_id"], calls.c.id == given.c["id"], calls.c.state == given.c["before"])
     first = (attempts.c.tenant_id == given.c["tenant_id"], attempts.c.call_id == given.c["id"])
     outcome = {"state": given.c["attempt"], "ended_at": given.c["ended_at"], "upstream_id": given.c["upstream_id"]}
-    known = (attempts.c.number == literal_column("1"), given.c["attempt"].is_not(None))
-    return [update(calls).where(*here).values(values), update(attempts).where(*first, *known).values(outcome)]
+    # Said as one condition on the given row: by a number alone PostgreSQL would look through all attempts.
+    known = attempts.c.number == case((given.c["attempt"].is_not(None), literal_column("1")))
+    return [update(calls).where(*here).values(values), update(attempts).where(*first, known).values(outcome)]
 
 
 _INSERT_HELD = Statement({**ADMITTED, "attempt": Text()}, _insert_held)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -17,11 +17,15 @@ from chatapi.domain.windows import Moment, Window
 from chatapi.storage import calls
 from chatapi.storage.calls import Place, place_of
 from chatapi.storage.counters import Sums
-from chatapi.storage.principals import Asker, Facts
+from chatapi.storage.principals import Asker, Clock, Facts
 from chatapi.storage.retention import calls_since
 from chatapi.storage.tables import Row
 
 EXPIRED = "expired"
+
+
+class GuessedWrong(Exception):
+    """Something is not as it was guessed: the transaction is to be rolled back and done again without guesses."""
 
 
 class End(NamedTuple):
@@ -75,16 +79,15 @@ def left_by(call: HeldCall, state: CallState) -> Left | None:
     return Left(NOTHING, Charge.at_hold(call), expired=True) if state is CallState.EXPIRED else None
 
 
-def end(connection: Connection, settlements: Sequence[Settlement], now: datetime) -> Ended:
+def end(connection: Connection, settlements: Sequence[Settlement], clock: Clock) -> Ended:
     """Write the truth about calls. What is known already (a replay) changes nothing.
 
     From `held` the hold leaves the counters; from `expired` the charge at the hold is corrected; a call whose row was
     lost is written again.
     """
-    ended, first = Ended(), dict[Place, Settlement]()
-    for settlement in settlements:
-        ended.news.append(first.setdefault(place_of(settlement.call), settlement) is settlement)
-    settled = _leave(connection, list(first.values()), now, ended)
+    ended = Ended()
+    first = _first_of_each(settlements, ended)
+    settled = _leave(connection, first, clock, ended)
     ended.news = [
         is_first and place_of(settlement.call) in settled
         for settlement, is_first in zip(settlements, ended.news, strict=True)
@@ -92,12 +95,44 @@ def end(connection: Connection, settlements: Sequence[Settlement], now: datetime
     return ended
 
 
-def _leave(connection: Connection, settlements: list[Settlement], now: datetime, ended: Ended) -> set[Place]:
+def expect(connection: Connection, settlements: Sequence[Settlement]) -> tuple[Ended, Callable[[datetime], None]]:
+    """The same on the guess that all of these calls are held, as nearly all are, so that nothing is waited for yet.
+
+    Returns:
+        What ends, and what writes it: it takes the instant, and raises `GuessedWrong` when a call is not held.
+    """
+    ended = Ended()
+    first = _first_of_each(settlements, ended)
+    locked = calls.lock(connection, (place_of(settlement.call) for settlement in first))
+    held = Charge()
+    ended.ends = [End(each.call, Left(each.call.hold, held), each.charge, each.ended) for each in first]
+
+    def write(now: datetime) -> None:
+        states = locked()
+        if len(states) < len(first) or any(state is not CallState.HELD for state in states.values()):
+            raise GuessedWrong
+        calls.move(
+            connection,
+            [_place_row(place_of(each.call), CallState.HELD) | _end_row(connection, each, now) for each in first],
+        )
+
+    return ended, write
+
+
+def _first_of_each(settlements: Sequence[Settlement], ended: Ended) -> list[Settlement]:
+    """Of several settlements of one call the first one. It alone may be news."""
+    first: dict[Place, Settlement] = {}
+    for settlement in settlements:
+        ended.news.append(first.setdefault(place_of(settlement.call), settlement) is settlement)
+    return list(first.values())
+
+
+def _leave(connection: Connection, settlements: list[Settlement], clock: Clock, ended: Ended) -> set[Place]:
     """Move the calls out of their states. Returns those that were not where they are going already."""
     moved = set[Place]()
     for _ in range(2):  # a second look, should a row have appeared between the first one and our own insert
-        states = calls.lock(connection, (place_of(settlement.call) for settlement in settlements))
-        rows = list[Row]()
+        locked = calls.lock(connection, (place_of(settlement.call) for settlement in settlements))
+        (now, _), states, rows = clock(), locked(), list[Row]()
         for settlement in settlements:
             place = place_of(settlement.call)
             left = left_by(settlement.call, states[place]) if place in states else None
@@ -162,7 +197,7 @@ def abandon(
 def expire(connection: Connection, doomed: Sequence[HeldCall], now: datetime) -> Ended:
     """Expire those of the calls that are held: charge tokens and cost at the hold, count no request."""
     ended = Ended()
-    states = calls.lock(connection, {place_of(call) for call in doomed})
+    states = calls.lock(connection, {place_of(call) for call in doomed})()
     rows = []
     for call in {place_of(call): call for call in doomed}.values():
         held = states.get(place_of(call)) is CallState.HELD

@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, create_engine, event, func, select
+from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -27,7 +27,7 @@ from chatapi.settings import Settings
 from chatapi.storage import postgresql
 from chatapi.storage.database_url import read_database_url
 from chatapi.storage.gate import Gate
-from chatapi.storage.given import KINDS, read_stamp
+from chatapi.storage.given import KINDS, read_stamp, sqlite_of
 
 LOCK_WAIT_S = 2.0
 KEPT_FOR_READING = 2  # of the connections of a pool
@@ -35,7 +35,17 @@ MOST_WRITERS = 4  # of one process at once; more would only wait for each other'
 MOST_WAITING = 1000  # transactions of one process, urgent ones not counted
 
 Clock = Callable[[Connection], datetime]
+SQLITE_OPTIONS: dict[str, Any] = {
+    "connect_args": {"timeout": 0, "isolation_level": None, "check_same_thread": False},
+    "pool_size": 8,
+    "max_overflow": 56,
+    "pool_timeout": LOCK_WAIT_S,
+}
 _NOW = {is_sqlite: str(select(kind.clock()).compile(dialect=kind.dialect)) for is_sqlite, kind in KINDS.items()}
+
+
+class NotCommitted(DatabaseUnavailable):
+    """The database refused a statement before it came to the commit: surely nothing was written."""
 
 
 class Database:
@@ -47,11 +57,19 @@ class Database:
         writers = 1 if self.is_sqlite else max(1, min(MOST_WRITERS, settings.database_pool - KEPT_FOR_READING))
         self._kept: list[Connection] = []
         self._writing = Gate(writers, MOST_WAITING)
-        self.engine = create_engine(read_database_url(settings.database), **_options(settings))
+        self.engine = self.writing_engine = self._engine(settings, settings.database_pool - writers)
+        if not self.is_sqlite:
+            self.writing_engine = self._engine(settings, writers, postgresql.BY_KEY)
+
+    def _engine(self, settings: Settings, pool_size: int, planning: str = "") -> Engine:
+        url = read_database_url(settings.database)
         if self.is_sqlite:
-            event.listen(self.engine, "connect", _prepare_sqlite)
+            engine = create_engine(url, **SQLITE_OPTIONS)
+            event.listen(engine, "connect", _prepare_sqlite)
         else:
-            event.listen(self.engine, "do_connect", postgresql.connect)
+            engine = create_engine(url, **postgresql.engine_options(max(1, pool_size), planning))
+            event.listen(engine, "do_connect", postgresql.connect)
+        return engine
 
     def now(self, connection: Connection) -> datetime:
         """The database's clock, in UTC: all the machines of an installation see the same one."""
@@ -105,25 +123,21 @@ class Database:
             DatabaseUnavailable: the database cannot answer, or its lock was not to be had within `wait_s`.
             Overloaded: too many are waiting; never said to an urgent one.
         """
-        with _translated(), self._writing.entered(wait_s, urgent=urgent), self._kept_connection() as connection:
-            if self.is_sqlite:
-                _begin_immediate(connection, wait_s)
-            else:
+        with _translated(), self._writing.entered(wait_s, urgent=urgent):
+            connection = self._kept.pop() if self._kept else self.writing_engine.connect()
+            try:
                 connection.begin()
-            yield connection
-            connection.commit()
-
-    @contextmanager
-    def _kept_connection(self) -> Iterator[Connection]:
-        """A connection to write with, kept for the next one: giving it back to the pool costs more than some writes."""
-        connection = self._kept.pop() if self._kept else self.engine.connect()
-        try:
-            yield connection
-        except BaseException:
-            connection.close()
-            self._close_kept()  # what broke this one may have broken them all
-            raise
-        self._kept.append(connection)
+                if self.is_sqlite:
+                    _begin_immediate(connection, wait_s)
+                yield connection
+                if not self.is_sqlite:
+                    _commit(connection)
+                connection.commit()
+            except BaseException:
+                connection.close()
+                self._close_kept()  # what broke this one may have broken them all
+                raise
+            self._kept.append(connection)  # for the next one: giving it back to the pool costs more than some writes
 
     def _close_kept(self) -> None:
         while self._kept:
@@ -142,17 +156,7 @@ class Database:
         """Close all connections."""
         self._close_kept()
         self.engine.dispose()
-
-
-def _options(settings: Settings) -> dict[str, Any]:
-    if settings.is_sqlite:
-        return {
-            "connect_args": {"timeout": 0, "isolation_level": None, "check_same_thread": False},
-            "pool_size": 8,
-            "max_overflow": 56,
-            "pool_timeout": LOCK_WAIT_S,
-        }
-    return postgresql.engine_options(settings)
+        self.writing_engine.dispose()
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
@@ -171,16 +175,30 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 
 def _begin_immediate(connection: Connection, wait_s: float) -> None:
-    give_up_at = time.monotonic() + wait_s
+    driver, give_up_at = sqlite_of(connection), time.monotonic() + wait_s
     while True:
         try:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            driver.execute("BEGIN IMMEDIATE")
             return
-        except OperationalError as error:
-            if "locked" not in str(error.orig) or time.monotonic() >= give_up_at:
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() >= give_up_at:
                 raise
-            connection.rollback()
         time.sleep(random.uniform(0.0005, 0.003))
+
+
+def _commit(connection: Connection) -> None:
+    """Commit with what was not waited for yet."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, postgresql.Connection)
+    try:
+        driver.exchange(commit=True)
+    except psycopg.Error as error:
+        if not postgresql.says_not_now(error):
+            raise
+        connection.invalidate(error)
+        if driver.not_committed and not isinstance(error, psycopg.errors.LockNotAvailable):
+            raise NotCommitted from error
+        raise
 
 
 @contextmanager

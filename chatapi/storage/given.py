@@ -3,13 +3,12 @@
 The ledger writes batches, and a statement of its own for each row would cost a round trip and a tenth of a millisecond
 each. Here a statement is written once, in SQLAlchemy's terms, over a table `given`; compiled once for each kind of
 database; and then run as the driver's own SQL. On PostgreSQL `given` is one JSON text. On SQLite, where there are no
-round trips, reading JSON would cost more than it saves: unless it returns rows, the statement is run for each row.
+round trips, reading JSON would cost more than it saves: there the statement is run for each row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from operator import itemgetter
@@ -29,7 +28,6 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
-    type_coerce,
 )
 from sqlalchemy.dialects import postgresql as postgresql_dialects
 from sqlalchemy.dialects import sqlite
@@ -42,8 +40,8 @@ from chatapi.storage.tables import Row
 Types = Mapping[str, TypeEngine[Any]]
 Build = Callable[["Kind", FromClause], Sequence[Executable]]
 Text = tuple[str, Callable[[Row], Any]]  # a statement as the driver takes it, and what it takes of a row
+Answer = Callable[[], Sequence[Any]]  # waits for the rows that a statement gives back
 ROWS = "given_rows"
-ONE_BY_ONE: Any = sqlite.dialect()
 
 
 class Kind:
@@ -51,21 +49,20 @@ class Kind:
 
     def __init__(self, *, is_sqlite: bool) -> None:
         self.is_sqlite = is_sqlite
-        self.dialect: Any = sqlite.dialect(paramstyle="named") if is_sqlite else postgresql_dialects.psycopg.dialect()  # type: ignore[no-untyped-call]
+        self.dialect: Any = sqlite.dialect() if is_sqlite else postgresql_dialects.psycopg.dialect()  # type: ignore[no-untyped-call]
         self.insert: Any = sqlite.insert if is_sqlite else postgresql_dialects.insert
 
-    def given(self, types: Types, *, one_by_one: bool) -> FromClause:
-        """The table `given`: rows of a JSON text; or the parameters of one row, which need no table."""
-        if one_by_one:
-            row: Any = SimpleNamespace(c={name: bindparam(name, type_=type_) for name, type_ in types.items()})
-            return row  # type: ignore[no-any-return]
-        if self.is_sqlite:
-            value = func.json_each(bindparam(ROWS, type_=String)).table_valued("value", name="each_given").c.value
-            fields = {name: value.op("->>")(literal_column(f"'{name}'")) for name in types}
-            return select(*(type_coerce(fields[name], types[name]).label(name) for name in types)).subquery("given")
-        rows = func.json_to_recordset(cast(bindparam(ROWS, type_=String), JSON))
+    def given(self, types: Types, *, returns: bool) -> FromClause:
+        """The table `given`: rows of a JSON text; or one row of parameters, which need no table to be written."""
         columns = [column(name, type_) for name, type_ in types.items()]
-        return rows.table_valued(*columns).render_derived(name="given", with_types=True)
+        if not self.is_sqlite:
+            rows = func.json_to_recordset(cast(bindparam(ROWS, type_=String), JSON))
+            return rows.table_valued(*columns).render_derived(name="given", with_types=True)
+        values = {name: bindparam(name, type_=type_) for name, type_ in types.items()}
+        if returns:
+            return select(*(value.label(name) for name, value in values.items())).subquery("given")
+        row: Any = SimpleNamespace(c=values)
+        return row  # type: ignore[no-any-return]
 
     def clock(self) -> ColumnElement[Any]:
         """The database's clock, UTC."""
@@ -105,45 +102,75 @@ class Statement:
         self._texts: dict[bool, list[Text]] = {}
 
     def run(self, connection: Connection, rows: Sequence[Row]) -> Sequence[Any]:
-        """Run it. Returns the rows it gives back, values as the driver has them, or nothing."""
+        """Run it. Returns the rows it gives back, values as the driver has them, or nothing.
+
+        On PostgreSQL, one that gives nothing back is sent with the next one that does, or with the commit.
+        """
+        answer = self.ask(connection, rows)
+        return answer() if self._returns else ()
+
+    def ask(self, connection: Connection, rows: Sequence[Row]) -> Answer:
+        """Run it, and wait for what it gives back when that is wanted: until then others may be sent along with it."""
         if not rows:
-            return ()
+            return _nothing
         is_sqlite = connection.dialect.name == "sqlite"
         texts = self._texts.get(is_sqlite) or self._compile(KINDS[is_sqlite])
-        if is_sqlite and not self._returns:
-            for text, values_of in texts:
-                with cursor_of(connection) as cursor:
-                    cursor.executemany(text, [values_of(row) for row in rows])
-            return ()
-        with cursor_of(connection) as cursor:
-            cursor.execute(texts[0][0], {ROWS: orjson.dumps(rows).decode()})
-            return cursor.fetchall() if self._returns else ()
+        if not is_sqlite:
+            return send(connection, texts[0][0], orjson.dumps(rows))
+        driver = sqlite_of(connection)
+        if self._returns:
+            ((text, values_of),) = texts
+            found = [row for given in rows for row in driver.execute(text, values_of(given)).fetchall()]
+            return lambda: found
+        for text, values_of in texts:
+            driver.executemany(text, [values_of(row) for row in rows])
+        return _nothing
 
     def _compile(self, kind: Kind) -> list[Text]:
-        one_by_one = kind.is_sqlite and not self._returns
-        statements: list[Any] = list(self._build(kind, kind.given(self._types, one_by_one=one_by_one)))
+        statements: list[Any] = list(self._build(kind, kind.given(self._types, returns=self._returns)))
         if not kind.is_sqlite:
             *before, last = statements
             statements = [last.add_cte(*(part.cte(f"part_{number}") for number, part in enumerate(before)))]
-        dialect = ONE_BY_ONE if one_by_one else kind.dialect
-        compiled = [statement.compile(dialect=dialect) for statement in statements]
-        texts: list[Text] = [(str(each), itemgetter(*each.positiontup) if one_by_one else dict) for each in compiled]
+        compiled = [statement.compile(dialect=kind.dialect) for statement in statements]
+        if kind.is_sqlite:
+            texts: list[Text] = [(str(each), _values(each.positiontup)) for each in compiled]
+        else:  # as libpq takes it, not psycopg
+            texts = [(str(each).replace(f"%({ROWS})s", "$1").replace("%%", "%"), dict) for each in compiled]
         self._texts[kind.is_sqlite] = texts
         return texts
 
 
-@contextmanager
-def cursor_of(connection: Connection) -> Iterator[Any]:
-    """The driver's own cursor: describing results and looking up their types takes SQLAlchemy longer than they take."""
-    cursor = connection.connection.cursor()
-    try:
-        yield cursor
-    except Exception as error:
-        if postgresql.says_not_now(error):
-            connection.invalidate(error)
-        raise
-    finally:
-        cursor.close()
+def _values(names: Sequence[str]) -> Callable[[Row], Any]:
+    """What takes these values out of a row, as a tuple."""
+    return itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
+
+
+def _nothing() -> Sequence[Any]:
+    return ()
+
+
+def sqlite_of(connection: Connection) -> Any:
+    """SQLite's own connection: describing results and looking up their types takes SQLAlchemy longer than they take."""
+    return connection.connection.dbapi_connection
+
+
+def send(connection: Connection, text: str, rows: bytes) -> Answer:
+    """Have PostgreSQL run a statement with the next exchange; what it gives back is there when it is asked for."""
+    driver: Any = connection.connection.dbapi_connection
+    sent = driver.send(text, rows)
+
+    def answer() -> Sequence[Any]:
+        if sent.rows is None:
+            try:
+                driver.exchange()
+            except Exception as error:
+                if postgresql.says_not_now(error):
+                    connection.invalidate(error)
+                raise
+        found: Sequence[Any] = sent.rows
+        return found
+
+    return answer
 
 
 def stamp(connection: Connection, instant: datetime) -> str:

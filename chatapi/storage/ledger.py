@@ -6,7 +6,7 @@ counters, then roll-ups; within each by their keys (docs/metering.md).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -17,12 +17,14 @@ from chatapi.domain.counters import counter_key
 from chatapi.domain.effective_limits import Defaults
 from chatapi.domain.limits import Standing
 from chatapi.domain.principals import Claims
+from chatapi.domain.windows import Moment
 from chatapi.storage import calls, counters, ending, principals, rollups
 from chatapi.storage.asking import Asking, standings_of
 from chatapi.storage.counters import Sums
-from chatapi.storage.ending import Ended
+from chatapi.storage.ending import Ended, GuessedWrong
 from chatapi.storage.engine import Database
-from chatapi.storage.principals import RuleBook
+from chatapi.storage.principals import Calendar, RuleBook
+from chatapi.storage.tickets import tenant_of
 
 
 class Ledger:
@@ -39,6 +41,7 @@ class Ledger:
         self.defaults = defaults
         self.lease_s = lease_s
         self._book = RuleBook(defaults)
+        self._calendar = Calendar(database)
 
     def write(self, connection: Connection, items: Sequence[Item]) -> list[Decision | bool]:
         """Write a batch: what gives back comes first, then the admissions in their order.
@@ -51,37 +54,74 @@ class Ledger:
             SQLAlchemyError, TypeError, ValueError: an item is wrong in itself. Nobody can say which: split the batch.
         """
         admissions = [item for item in items if isinstance(item, Admission)]
-        doubtful = [item for item in items if isinstance(item, Abandonment)]
-        tenants = (item.claims.tenant_id for item in [*admissions, *(item.admission for item in doubtful)])
-        now, moments = principals.moments(self.database, connection, tenants)
-        there = ending.abandon(connection, doubtful, moments)
         settlements = [item for item in items if isinstance(item, Settlement)]
-        ended = ending.end(connection, [*settlements, *there], now)
-        asking = Asking(admissions, moments, self.lease_s)
-        decisions = self._count(connection, ended, asking, now)
-        if not (asking.held or ended.ends or doubtful):
+        doubtful = [item for item in items if isinstance(item, Abandonment)]
+        tenants = {tenant_of(item) for item in items}
+        guessed = None if doubtful or self.database.is_sqlite else self._calendar.guess(connection, tenants)
+        try:
+            ended, decisions = self._write(connection, admissions, settlements, doubtful, tenants, guessed)
+        except GuessedWrong:
             connection.rollback()
+            connection.begin()
+            ended, decisions = self._write(connection, admissions, settlements, doubtful, tenants, None)
         news, decided = iter(ended.news), iter(decisions)
         return [
             next(decided) if isinstance(item, Admission) else isinstance(item, Abandonment) or next(news)
             for item in items
         ]
 
+    def _write(
+        self,
+        connection: Connection,
+        admissions: Sequence[Admission],
+        settlements: Sequence[Settlement],
+        doubtful: Sequence[Abandonment],
+        tenants: set[str],
+        guessed: Mapping[str, Moment] | None,
+    ) -> tuple[Ended, list[Decision]]:
+        """Write a batch; with a guess of what time it is at its tenants in two round trips.
+
+        Raises:
+            GuessedWrong: it is another day, or a call that is to end is not held.
+        """
+        clock = self._calendar.ask(connection, tenants)
+        if guessed is not None:
+            ended, write_ends = ending.expect(connection, settlements)
+            asking = Asking(admissions, guessed, self.lease_s)
+        else:
+            there = ending.abandon(connection, doubtful, clock()[1]) if doubtful else []
+            ended = ending.end(connection, [*settlements, *there], clock)
+            asking = Asking(admissions, clock()[1], self.lease_s)
+
+        def now() -> datetime:
+            instant, moments = clock()
+            if guessed is not None:
+                if any(tenant not in moments or moments[tenant].day != guessed[tenant].day for tenant in guessed):
+                    raise GuessedWrong
+                asking.be_at(moments)
+                write_ends(instant)
+            return instant
+
+        decisions = self._count(connection, ended, asking, now)
+        if not (asking.held or ended.ends or doubtful):
+            connection.rollback()
+        return ended, decisions
+
     def expire(self, connection: Connection, doomed: Sequence[HeldCall]) -> int:
         """Expire calls that are held: charge tokens and cost at the hold, count no request. Returns how many were."""
         now = self.database.now(connection)
         ended = ending.expire(connection, doomed, now)
-        self._count(connection, ended, Asking([], {}, self.lease_s), now)
+        self._count(connection, ended, Asking([], {}, self.lease_s), lambda: now)
         return len(ended.ends)
 
     def standings(self, connection: Connection, claims: Claims) -> list[Standing] | None:
         """How every limit of a principal stands now, read without locks; None when its access token is not in force."""
-        _, moments = principals.moments(self.database, connection, [claims.tenant_id])
+        _, moments = self._calendar.ask(connection, [claims.tenant_id])()
         moment = moments.get(claims.tenant_id)
         if moment is None:
             return None
         asker = (claims, claims.jti)  # no worker asks
-        fact = principals.facts(connection, self._book, [asker], moment.now)[asker]
+        fact = principals.facts(connection, self._book, [asker], lambda: moment.now)[asker]
         if not fact.in_force:
             return None
         place = (claims, moment.day, moment.now)
@@ -90,22 +130,27 @@ class Ledger:
         found = counters.read(connection, {key for _, key in measured})
         return standings_of(measured, found, moment)
 
-    def _count(self, connection: Connection, ended: Ended, asking: Asking, now: datetime) -> list[Decision]:
-        """Move the counters and roll-ups, decide, and write the calls that were admitted."""
+    def _count(
+        self, connection: Connection, ended: Ended, asking: Asking, now: Callable[[], datetime]
+    ) -> list[Decision]:
+        """Move the counters and roll-ups, decide, and write the calls that were admitted.
+
+        The instant is wanted when the counters are locked.
+        """
         askers = ended.askers | asking.askers
         if not askers:
             return []
         kept = Sums()
         ended.count_kept(kept)
         asking.hold_kept(kept)
-        found = counters.add(connection, kept)
+        locked = counters.add(connection, kept)
         facts = principals.facts(connection, self._book, askers, now)
         given_back, named = Sums(), Sums()
         ended.count_named(given_back, facts)
         counters.change(connection, given_back)
         asking.hold_named(named, facts)
-        found |= counters.add(connection, named)
-        decisions = asking.decide(found)
+        added = counters.add(connection, named)
+        decisions = asking.decide(locked() | added()) if asking.askers else []
         less = Sums()
         asking.take_back(less)
         counters.change(connection, less)

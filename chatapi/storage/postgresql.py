@@ -10,12 +10,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import psycopg
 from psycopg.abc import PQGen
+from psycopg.adapt import Transformer
+from psycopg.pq import TransactionStatus
 
-from chatapi.settings import Settings
+from chatapi.storage.pipeline import Pipeline, Sent
 
 T = TypeVar("T")
 
@@ -24,16 +26,63 @@ POOL_WAIT_S = 2.0
 STATEMENT_TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 2
 SILENCE_S = STATEMENT_TIMEOUT_S + 2.0  # later than the server's own limit, whose answer is the better one
-UNAVAILABLE = ("08", "0A000", "25006", "53", "57", "58", "XX")
+UNAVAILABLE = ("08", "0A000", "25006", "26000", "53", "57", "58", "XX")
 """SQLSTATE classes that mean: not now. Also read-only, as a replica says after a fail-over, and 0A000: a migration has
-changed what a prepared statement gives back, and a new connection will do.
+changed what a prepared statement gives back, or it is gone (26000), and a new connection will do.
 Source: PostgreSQL's manual, appendix A."""
 
 
+_WAYS = ("seqscan", "bitmapscan", "hashjoin", "mergejoin", "material")
+BY_KEY = "".join(f" -c enable_{way}=off" for way in _WAYS) + " -c plan_cache_mode=force_generic_plan"
+"""How writing connections find rows: by their keys, and by nothing else. A statement's plan is kept for long, and one
+that was made while a table was small would read all of it when it has grown."""
+PLAN_FREELY = "; ".join(f"SET LOCAL enable_{way} = on" for way in _WAYS)
+"""For a transaction that does read much."""
+
+
 class Connection(psycopg.Connection[Any]):
-    """A connection that gives up on a silent server. `silence_s` None waits for ever."""
+    """A connection that gives up on a silent server. `silence_s` None waits for ever.
+
+    What was sent through its pipeline goes before anything else.
+    """
 
     silence_s: float | None = SILENCE_S
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._pipeline_of_ours = Pipeline(Transformer(self))
+
+    def send(self, text: str, parameter: bytes) -> Sent:
+        """Have a prepared statement sent with what is asked next."""
+        return self._pipeline_of_ours.send(text, parameter)
+
+    def exchange(self, *, commit: bool = False) -> None:
+        """Send all that waits, and its commit if so told, in one round trip.
+
+        Raises:
+            psycopg.Error: of the first statement that failed.
+        """
+        begin = None
+        if self.pgconn.transaction_status == TransactionStatus.IDLE:
+            level = self.isolation_level
+            begin = b"BEGIN" if level is None else f"BEGIN ISOLATION LEVEL {level.name.replace('_', ' ')}".encode()
+        if begin is None or self._pipeline_of_ours.waiting:
+            self._wait(self._pipeline_of_ours.exchange(self, begin=begin, commit=commit))
+
+    @property
+    def not_committed(self) -> bool:
+        """Whether the last exchange surely did not reach its commit."""
+        return self._pipeline_of_ours.not_committed
+
+    def commit(self) -> None:
+        """Commit, if there is anything to commit."""
+        if self._pipeline_of_ours.waiting or self.pgconn.transaction_status != TransactionStatus.IDLE:
+            super().commit()
+
+    def rollback(self) -> None:
+        """Roll back, and forget what was not sent."""
+        self._pipeline_of_ours.waiting.clear()
+        super().rollback()
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         """Wait for an answer.
@@ -41,6 +90,11 @@ class Connection(psycopg.Connection[Any]):
         Raises:
             psycopg.OperationalError: there was none in time; the connection is closed.
         """
+        if self._pipeline_of_ours.waiting:
+            self.exchange()
+        return self._wait(gen, interval, timeout)
+
+    def _wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         if timeout is None and _waits_in_hub():
             return self._wait_in_hub(gen)
         try:
@@ -53,11 +107,13 @@ class Connection(psycopg.Connection[Any]):
 
     def _wait_in_hub(self, gen: PQGen[T]) -> T:
         """The same under gevent, on the hub itself: psycopg's own way there makes a poll object for every answer."""
-        from gevent import Timeout, get_hub
-
-        hub, limit = get_hub(), Timeout.start_new(self.silence_s)
         try:
             awaited = next(gen)
+        except StopIteration as end:  # there was nothing to wait for
+            return cast(T, end.value)
+        gevent = sys.modules["gevent"]
+        hub, limit = gevent.get_hub(), gevent.Timeout.start_new(self.silence_s)
+        try:
             while True:
                 watcher = hub.loop.io(self.pgconn.socket, int(awaited))
                 try:
@@ -66,9 +122,8 @@ class Connection(psycopg.Connection[Any]):
                     watcher.close()
                 awaited = gen.send(awaited)  # ready for what was awaited
         except StopIteration as end:
-            value: T = end.value
-            return value
-        except Timeout as silence:
+            return cast(T, end.value)
+        except gevent.Timeout as silence:
             self.close()
             if silence is not limit:
                 raise
@@ -110,17 +165,23 @@ def connect(_dialect: object, _record: object, arguments: Any, options: Any) -> 
     return Connection.connect(*arguments, **options)
 
 
-def engine_options(settings: Settings) -> dict[str, Any]:
-    """SQLAlchemy's options: bounded waits everywhere, so that one stalled process cannot stop the others."""
+def engine_options(pool_size: int, planning: str = "") -> dict[str, Any]:
+    """SQLAlchemy's options: bounded waits everywhere, so that one stalled process cannot stop the others.
+
+    Args:
+        pool_size: the most connections at once.
+        planning: more of PostgreSQL's own options.
+    """
     limits = f"-c lock_timeout={LOCK_WAIT_S * 1000} -c idle_in_transaction_session_timeout=2000"
     return {
         "connect_args": {
-            "options": f"{limits} -c statement_timeout={STATEMENT_TIMEOUT_S * 1000} -c timezone=UTC",
+            "options": f"{limits} -c statement_timeout={STATEMENT_TIMEOUT_S * 1000} -c timezone=UTC{planning}",
             "connect_timeout": CONNECT_TIMEOUT_S,
             "application_name": "chatapi",
+            "prepare_threshold": None,  # psycopg would drop all that is prepared, ours too, at every rollback
             "tcp_user_timeout": int(SILENCE_S * 1000),
         },
-        "pool_size": settings.database_pool,
+        "pool_size": pool_size,
         "max_overflow": 0,
         "pool_timeout": POOL_WAIT_S,
     }

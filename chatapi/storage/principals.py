@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from functools import lru_cache
+from datetime import UTC, datetime, timedelta
+from functools import cache, lru_cache
 from typing import Any
 
 import orjson
@@ -20,6 +20,8 @@ from chatapi.storage.engine import Database
 from chatapi.storage.given import Kind, Statement, Types, read_stamp
 from chatapi.storage.tables import ID, access_tokens, limits, tenants, users, workers
 
+MOST_ZONES = 4096  # of tenants, that are remembered
+Clock = Callable[[], tuple[datetime, dict[str, Moment]]]  # waits for the instant of a transaction, and what it is where
 Asker = tuple[Claims, str]  # who asks, and the id of the worker that asks for it
 
 
@@ -66,25 +68,52 @@ class Facts:
     rules: Rules
 
 
-def moments(
-    database: Database, connection: Connection, tenant_ids: Iterable[str]
-) -> tuple[datetime, dict[str, Moment]]:
-    """The database's clock, and the same instant in the time zone of each of these tenants that exists."""
-    rows = _MOMENTS.run(connection, [{"tenant_id": tenant_id} for tenant_id in sorted(set(tenant_ids))])
-    if not rows:
-        return database.now(connection), {}
-    now = database.instant(connection, read_stamp(rows[0][0]))
-    zones = {row[1]: Zone(row[2], row[3], row[4] and read_stamp(row[4])) for row in rows if row[1] is not None}
-    return now, {tenant_id: Moment.at(now, zone.at(now)) for tenant_id, zone in zones.items()}
+class Calendar:
+    """Says what time it is at tenants, by the database's clock, and guesses it from the time zones that it has read."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._zones: dict[str, Zone] = {}
+        self._ahead = timedelta()  # of this machine's clock, where the database's is
+
+    def ask(self, connection: Connection, tenant_ids: Iterable[str]) -> Clock:
+        """The database's clock, and the same instant in the time zone of each of these tenants that exists."""
+        answer = _MOMENTS.ask(connection, [{"tenant_id": tenant_id} for tenant_id in sorted(set(tenant_ids))])
+
+        @cache
+        def clock() -> tuple[datetime, dict[str, Moment]]:
+            rows = answer()
+            now = self._database.instant(connection, read_stamp(rows[0][0]))
+            self._ahead = now - datetime.now(UTC)
+            zones = {row[1]: Zone(row[2], row[3], row[4] and read_stamp(row[4])) for row in rows if row[1] is not None}
+            if len(self._zones) > MOST_ZONES:
+                self._zones.clear()
+            self._zones.update(zones)
+            return now, {tenant_id: Moment.at(now, zone.at(now)) for tenant_id, zone in zones.items()}
+
+        return clock
+
+    def guess(self, connection: Connection, tenant_ids: Iterable[str]) -> dict[str, Moment] | None:
+        """The same by this machine's clock, set by the database's, and the zones as they were; None for want of one."""
+        now = self._database.instant(connection, datetime.now(UTC) + self._ahead)
+        try:
+            zones = {tenant_id: self._zones[tenant_id] for tenant_id in tenant_ids}
+        except KeyError:
+            return None
+        return {tenant_id: Moment.at(now, zone.at(now)) for tenant_id, zone in zones.items()}
 
 
-def facts(connection: Connection, book: RuleBook, askers: Iterable[Asker], now: datetime) -> dict[Asker, Facts]:
-    """What holds for these principals. Read it after their counters are locked."""
+def facts(
+    connection: Connection, book: RuleBook, askers: Iterable[Asker], now: Callable[[], datetime]
+) -> dict[Asker, Facts]:
+    """What holds for these principals. Ask for it after their counters are locked."""
     rows = [
         {"tenant_id": claims.tenant_id, "user_id": claims.user_id, "jti": claims.jti, "worker_id": worker_id}
         for claims, worker_id in askers
     ]
-    return {(Claims(*row[:3]), row[3]): _read(row, book, now) for row in _FACTS.run(connection, rows)}
+    found = _FACTS.run(connection, rows)
+    instant = now()
+    return {(Claims(*row[:3]), row[3]): _read(row, book, instant) for row in found}
 
 
 def _read(row: Sequence[Any], book: RuleBook, now: datetime) -> Facts:

@@ -142,7 +142,7 @@ def drop_month(database: Database, month: Month, old: Old) -> int | None:
         _take_the_lock(database, connection)
         if month not in partitions.detached(connection):
             return None
-        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        connection.exec_driver_sql(f"SET LOCAL statement_timeout = 0; {postgresql.PLAN_FREELY}")
         count = _count(connection, str(month), old.first_day)
         if count.kept:
             partitions.put_back(connection, month, old.first_day)

@@ -24,7 +24,7 @@ import structlog
 
 from chatapi.domain.calls import Abandonment, Admission, Decision, Item, Settlement
 from chatapi.errors import DatabaseUnavailable, Overloaded, RowLocked
-from chatapi.storage.engine import Database
+from chatapi.storage.engine import Database, NotCommitted
 from chatapi.storage.journal import Journal
 from chatapi.storage.ledger import Ledger
 from chatapi.storage.tickets import Ticket, by_tenant, call_id_of
@@ -234,7 +234,7 @@ class LedgerWriter:
                         self._write(tickets)
                 return
             except DatabaseUnavailable as error:
-                batch = self._sift(batch, error, committing=committing)
+                batch = self._sift(batch, error, committing=committing and not isinstance(error, NotCommitted))
                 if batch:
                     time.sleep(PAUSE_S)
             except Exception as error:  # whatever it is, it must not end the thread that all others rely on

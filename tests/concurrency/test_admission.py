@@ -192,5 +192,6 @@ def open_transactions(world: World) -> int:
         with world.database.write(wait_s=0):
             return 0
     others = "datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
+    others += " AND backend_type = 'client backend'"  # and not the server's own, which analyses tables at any time
     with world.database.read() as connection:
         return int(connection.execute(text(f"SELECT count(*) FROM pg_stat_activity WHERE {others}")).scalar_one())

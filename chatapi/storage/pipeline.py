@@ -1,0 +1,128 @@
+"""Statements that go to PostgreSQL together: all that were sent before somebody wants an answer, in one round trip.
+
+A round trip costs the driver's own way with a statement ten times what the statement itself costs here, and most of a
+ledger's statements need not be waited for. So they are prepared once for each connection and sent through libpq's
+pipeline. Source: PostgreSQL's manual, "libpq, pipeline mode".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from psycopg import pq
+from psycopg.abc import PQGen
+from psycopg.errors import error_from_result
+from psycopg.waiting import Ready, Wait
+
+FAILED = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.PIPELINE_ABORTED)
+
+
+class Sent:
+    """A statement on its way, with one text as its parameter `$1`; and the rows it gave back, when they are there."""
+
+    __slots__ = ("name", "parameter", "rows", "text")
+
+    def __init__(self, text: str, parameter: bytes) -> None:
+        self.text, self.parameter = text, parameter
+        self.name: bytes | None = None
+        self.rows: list[tuple[Any, ...]] | None = None
+
+
+class Pipeline:
+    """What waits to be sent on one connection, and the names of what has been prepared there.
+
+    Args:
+        reader: reads values as psycopg does.
+    """
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+        self.waiting: list[Sent] = []
+        self.not_committed = False
+        """Whether the last commit was surely not reached: the server had refused a statement before it."""
+        self._names: dict[str, bytes] = {}
+        self._named = 0
+
+    def send(self, text: str, parameter: bytes) -> Sent:
+        """Have a statement sent with the next exchange."""
+        sent = Sent(text, parameter)
+        self.waiting.append(sent)
+        return sent
+
+    def exchange(self, connection: Any, *, begin: bytes | None, commit: bool) -> PQGen[None]:
+        """Send what waits, and take all the answers: a generator for psycopg's `Connection.wait`.
+
+        Raises:
+            psycopg.Error: of the first statement that failed. None after it has been run.
+        """
+        pgconn, sent, self.waiting = connection.pgconn, self.waiting, []
+        self.not_committed = False
+        asked: list[tuple[Sent | None, bool]] = []  # which statement each answer is for, and whether it was prepared
+        pgconn.enter_pipeline_mode()
+        try:
+            if begin is not None:
+                pgconn.send_query_params(begin, None)
+                asked.append((None, False))
+            for each in sent:
+                self._send(pgconn, each, asked)
+            if commit:
+                pgconn.send_query_params(b"COMMIT", None)
+                asked.append((None, False))
+            pgconn.pipeline_sync()
+            results = yield from _answers(pgconn)
+            pgconn.exit_pipeline_mode()
+        except BaseException:
+            pgconn.finish()  # what was not read to its end cannot be used again
+            raise
+        failed = self._read(asked, results)
+        if failed is not None:
+            error = error_from_result(results[failed], encoding=connection.info.encoding)
+            self.not_committed = commit and failed < len(asked) - 1 and error.sqlstate is not None
+            raise error
+        if commit and results[-1].command_status != b"COMMIT":  # of a transaction that had failed it says ROLLBACK
+            raise psycopg.errors.InFailedSqlTransaction("a failed transaction cannot be committed")
+
+    def _send(self, pgconn: Any, each: Sent, asked: list[tuple[Sent | None, bool]]) -> None:
+        each.name = self._names.get(each.text)
+        if each.name is None:
+            self._named += 1
+            each.name = b"chatapi_%d" % self._named
+            pgconn.send_prepare(each.name, each.text.encode())
+            asked.append((each, True))
+        pgconn.send_query_prepared(each.name, [each.parameter])
+        asked.append((each, False))
+
+    def _read(self, asked: Sequence[tuple[Sent | None, bool]], results: Sequence[Any]) -> int | None:
+        """Give each statement its result. Returns which one failed first."""
+        for place, ((each, prepared), result) in enumerate(zip(asked, results, strict=True)):
+            if result.status in FAILED:
+                return place
+            if each is None:
+                continue
+            if prepared:
+                assert each.name is not None
+                self._names[each.text] = each.name
+            else:
+                self._reader.set_pgresult(result)
+                each.rows = self._reader.load_rows(0, result.ntuples, tuple)
+        return None
+
+
+def _answers(pgconn: Any) -> PQGen[list[Any]]:
+    results: list[Any] = []
+    while True:
+        ready = yield Wait.RW if pgconn.flush() else Wait.R
+        if not ready & Ready.R:
+            continue
+        pgconn.consume_input()
+        while not pgconn.is_busy():
+            result = pgconn.get_result()
+            if result is None:  # between two answers
+                continue
+            if result.status == pq.ExecStatus.PIPELINE_SYNC:
+                return results
+            results.append(result)
+            if pgconn.status == pq.ConnStatus.BAD:
+                raise psycopg.OperationalError("the connection is lost")
