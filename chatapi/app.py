@@ -22,6 +22,7 @@ from chatapi.endpoint import (
     request_log,
     tokens,
 )
+from chatapi.endpoint.openapi import views as openapi
 from chatapi.logic import installation, schema
 from chatapi.logic.keeping import Keeper
 from chatapi.logic.runtime import Runtime
@@ -56,6 +57,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
     installation_id = installation.check_installation(runtime)
     runtime.writer.keep_in(Journal(settings.var_dir / "journal", installation_id))
     runtime.upstreams.warm_up()
+    runtime.prices.load()
 
     app = _App("chatapi", static_folder=None)
     app.config.update(_flask_config(settings))
@@ -73,6 +75,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
         model_endpoints.blueprint,
         models.blueprint,
         health.blueprint,
+        openapi.blueprint,
     ):
         app.register_blueprint(blueprint)
     return app
