@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from chatapi.domain.extras import NOTHING_ELSE, Extras
 from chatapi.domain.usage import Usage
 from chatapi.upstream.produced import choices_of, shown_text
 
@@ -23,6 +24,7 @@ class UpstreamReply:
         usage: the usage it reports; None when there is none or it makes no sense.
         upstream_id: the upstream's own id of the request or, failing that, of the reply.
         produced: reads everything that the model produced out of `value`.
+        extras: what a reply without a report of tokens says of what else it used: seconds of sound.
     """
 
     body: bytes
@@ -31,6 +33,7 @@ class UpstreamReply:
     usage: Usage | None
     upstream_id: str | None
     produced: Produced
+    extras: Extras = NOTHING_ELSE
 
     @property
     def text(self) -> str:

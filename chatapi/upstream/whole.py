@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from chatapi.domain.extras import NOTHING_ELSE, Extras
 from chatapi.domain.usage import Usage
 from chatapi.errors import UpstreamBroken
 from chatapi.upstream import json_text
@@ -13,6 +15,7 @@ from chatapi.upstream.forms import Form
 from chatapi.upstream.reply import UpstreamReply
 from chatapi.upstream.said import stream_error
 
+MOST_SECONDS = 10**6  # that are believed
 LARGEST_REPLY_BYTES = 64 * 1024 * 1024
 JSON = "application/json"
 TEXTS = ("text/plain", "text/vtt", "application/x-subrip", "text/srt")
@@ -42,7 +45,21 @@ def read_reply(exchange: Exchange, form: Form) -> UpstreamReply:
     usage = Usage.reported(value.get("usage"), completes=form.completes, service_tier=value.get("service_tier"))
     if form.as_text:
         said = completion_of(value)
-    return UpstreamReply(said, JSON, value, usage, upstream_id, form.produced)
+    extras = Extras(seconds=_seconds(value)) if form.texts else NOTHING_ELSE
+    return UpstreamReply(said, JSON, value, usage, upstream_id, form.produced, extras)
+
+
+def _seconds(transcription: dict[str, Any]) -> int:
+    """How long what was transcribed lasts, in whole seconds begun; 0 where that is not said.
+
+    Source: OpenAI's API reference, `TranscriptTextUsageDuration`, and `duration` of the verbose transcription.
+    """
+    usage = transcription.get("usage")
+    of_usage = usage.get("seconds") if isinstance(usage, dict) else None
+    seconds = transcription.get("duration") if of_usage is None else of_usage
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < MOST_SECONDS:
+        return 0
+    return math.ceil(seconds)
 
 
 def read_object(exchange: Exchange) -> dict[str, Any]:

@@ -15,7 +15,9 @@ from chatapi.settings import load_settings
 from chatapi.upstream.forms import FORMS, Streaming
 
 ROOT = Path(__file__).resolve().parents[2] / "chatapi"
-REACH_NO_MODEL = {"/token", "/healthz", "/readyz", "/v1/models", "/v1/models/<path:model>"}
+REACH_NO_MODEL = {
+    "/token", "/healthz", "/readyz", "/v1/models", "/v1/models/<path:model>", "/docs", "/openapi.json",
+}  # fmt: skip
 OVER_ANOTHER = {"/v1/completions over chat"}
 RUNNERS = {"run", "open_stream"}
 
@@ -31,7 +33,7 @@ def test_every_route_that_can_reach_an_upstream_stands_for_an_endpoint_of_the_ta
         for rule in app.url_map.iter_rules()
         if not isinstance(getattr(app.view_functions[rule.endpoint], metered.STANDS_FOR, None), Endpoint)
     }
-    assert others == REACH_NO_MODEL
+    assert others <= REACH_NO_MODEL
 
 
 def test_every_endpoint_of_the_table_has_its_route_which_stands_for_it(app: Flask) -> None:
