@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from chatapi.parts import build_runtime
 from chatapi.domain.password_hashes import random_hash
 from chatapi.domain.user_csv import parse
 from chatapi.logic import schema
 from chatapi.logic.passwords import COST
 from chatapi.logic.tenants import import_users
+from chatapi.parts import build_runtime
 from chatapi.settings import load_settings
 
 GOAL_USERS, GOAL_S = 10_000, 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chatapi.domain.effective_limits import Defaults
 from chatapi.domain.limits import Metric
+from chatapi.domain.price_book import PriceBook
 from chatapi.domain.windows import Window
 from chatapi.logic.passwords import Hasher
 from chatapi.logic.running import RunningCalls
@@ -27,13 +28,15 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None) -> Runtime:
         ConfigurationError: a setting is not as it must be.
     """
     database = Database(settings, clock)
+    upstreams = build_upstreams(settings, load_catalogue(settings)) if settings.has_upstream else Upstreams()
     ledger = Ledger(database, _default_limits(settings), settings.lease_s)
     return Runtime(
         settings=settings,
         database=database,
         ledger=ledger,
         writer=LedgerWriter(database, ledger),
-        upstreams=build_upstreams(settings, load_catalogue(settings)) if settings.has_upstream else Upstreams(),
+        upstreams=upstreams,
+        prices=PriceBook.of(upstreams.models),
         hasher=Hasher(settings.hashes_at_once),
         turns=Turns(settings.wait_s, settings.wait_calls),
         running=RunningCalls(new_id()),

@@ -10,8 +10,9 @@ from sqlalchemy import Connection, ForeignKeyConstraint
 
 from chatapi.settings import load_settings
 from chatapi.storage import partitions
+from chatapi.storage.columns import UtcDateTime
 from chatapi.storage.engine import Database
-from chatapi.storage.tables import UtcDateTime, metadata
+from chatapi.storage.tables import metadata
 
 
 def migrate() -> None:

@@ -10,13 +10,16 @@ import orjson
 
 from chatapi.cli.context import with_runtime
 from chatapi.cli.output import show
+from chatapi.domain.money import in_dollars
 from chatapi.logic import audit as auditing
 from chatapi.logic import keeping
 from chatapi.logic import usage as reporting
 from chatapi.logic.runtime import Runtime
 
 A_DAY = click.DateTime(formats=["%Y-%m-%d"])
-COLUMNS = ("tenant", "day", "user", "model", "requests", "prompt_tokens", "completion_tokens", "total_tokens")
+COLUMNS = (
+    "tenant", "day", "user", "model", "requests", "prompt_tokens", "completion_tokens", "total_tokens", "cost",
+)  # fmt: skip
 
 
 @click.command()
@@ -31,8 +34,8 @@ def usage(
 ) -> None:
     """Show what users were charged, by tenant, day, user and model.
 
-    Requests are answered calls. Calls are not priced yet: with --json cost_nanodollars is null, which says that the
-    cost is unknown, not that there was none.
+    Requests are answered calls. Costs are US dollars, with --json nano-dollars. Where the price of any call is not
+    known the cost is said to be unknown (--json: null); docs/models.md says how to give a model a price.
     """
     days = (day.date().isoformat() if day else None for day in (first, last))
     rows = reporting.report(runtime, reporting.UsageFilter(tenant, user, *days))
@@ -40,7 +43,6 @@ def usage(
         _write_json(rows)
     else:
         show([_readable(row) for row in rows], COLUMNS, as_json=False)
-        click.echo("Costs are not shown: calls have no price yet.", err=True)
 
 
 @click.command()
@@ -92,4 +94,5 @@ def _write_json(rows: Iterable[reporting.UsageRow]) -> None:
 
 def _readable(row: reporting.UsageRow) -> dict[str, object]:
     record = reporting.as_record(row)
-    return {name: f"{value:,}" if isinstance(value, int) else value for name, value in record.items()}
+    cost = "unknown" if row.unpriced else in_dollars(row.cost)
+    return {name: f"{value:,}" if isinstance(value, int) else value for name, value in record.items()} | {"cost": cost}

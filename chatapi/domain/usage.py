@@ -84,15 +84,8 @@ class Usage(NamedTuple):
         if prompt == 0:  # nothing is answered to nothing
             return None
         extras = reported_extras(prompt_details, completion_details)
-        return cls(
-            prompt,
-            cached,
-            completion,
-            reasoning,
-            UsageSource.UPSTREAM,
-            extras,
-            service_tier if isinstance(service_tier, str) else "",
-        )
+        tier = service_tier if isinstance(service_tier, str) else ""
+        return cls(prompt, cached, completion, reasoning, UsageSource.UPSTREAM, extras, tier)
 
 
 def _details(usage: dict[str, object], names: tuple[str, ...]) -> object:

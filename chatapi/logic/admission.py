@@ -6,13 +6,18 @@ when only calls in flight are in the way, the call waits its turn.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from chatapi.domain.calls import Admission, Decision, Grant, Refusal
-from chatapi.domain.limits import Denial, Metric
+from chatapi.domain.calls import Admission, Charge, Decision, Grant, Refusal
+from chatapi.domain.extras import Extras
+from chatapi.domain.limits import Denial, Metric, Need
 from chatapi.domain.model_request import ModelRequest
+from chatapi.domain.price_book import PriceBook
 from chatapi.domain.principals import Claims
+from chatapi.domain.usage import Usage
 from chatapi.errors import InvalidRequest, QuotaDenied, Unavailable, UnknownAccessToken
+from chatapi.logic.pricing import cost, priced, units_of
 from chatapi.logic.running import Client, RunningCall
 from chatapi.logic.runtime import Runtime
 from chatapi.storage import leases
@@ -50,17 +55,26 @@ class Admitted:
         call: as it runs.
         candidates: who may answer it, in the order in which they are to be tried.
         candidate: the one of them that is asked now.
+        prices: what models cost.
+        units: what the call is measured in besides tokens, at most.
     """
 
     grant: Grant
     call: RunningCall
     candidates: tuple[Candidate, ...]
     candidate: Candidate
+    prices: PriceBook
+    units: Extras
 
     @property
     def request(self) -> ModelRequest:
         """The request as the upstream is asked it."""
         return self.candidate.request
+
+    def charge(self, usage: Usage, *, answered: bool) -> Charge:
+        """What the call is charged for this usage."""
+        provider = self.candidate.upstream.prices_of
+        return Charge(answered, usage, cost(self.prices, self.call.held, provider, usage, self.units))
 
     def body(self, candidate: Candidate) -> dict[str, object]:
         """The body that this candidate is sent."""
@@ -82,6 +96,13 @@ def admit(runtime: Runtime, ask: Ask) -> Admitted:
     model = runtime.upstreams.resolve(ask.request.model)
     candidates = _candidates(runtime, ask.request, model)
     first = candidates[0]
+    units = units_of(ask.endpoint, first.request)
+
+    def need(prompt_bound: int | None = None, *, loose: bool = False) -> Need:
+        bound = first.request.need(_default_cap(runtime, model), prompt_bound, loose=loose)
+        providers = {candidate.upstream.prices_of for candidate in candidates}
+        return priced(runtime.prices, model, providers, bound, units)
+
     admission = Admission(
         call_id=new_id(),
         claims=ask.claims,
@@ -89,19 +110,19 @@ def admit(runtime: Runtime, ask: Ask) -> Admitted:
         endpoint=ask.endpoint,
         model=model,
         upstream=first.upstream.name,
-        need=first.request.need(_default_cap(runtime, model), loose=tokens.has_vocabulary(model)),
+        need=need(loose=tokens.has_vocabulary(model)),
         deadline_s=runtime.settings.call_deadline_s,
     )
     runtime.running.enter(admission.call_id)
     try:
-        grant = _granted(runtime, ask, first.request, admission)
+        grant = _granted(runtime, ask, admission, lambda: need(_counted(first.request, admission)))
     except BaseException:
         runtime.running.leave(admission.call_id)
         raise
     call = RunningCall(grant.call, runtime.writer, runtime.running, admission.deadline_s)
     if ask.client is not None:
         call.watch(ask.client)
-    return Admitted(grant, call, candidates, first)
+    return Admitted(grant, call, candidates, first, runtime.prices, units)
 
 
 def _candidates(runtime: Runtime, request: ModelRequest, model: str) -> tuple[Candidate, ...]:
@@ -125,7 +146,7 @@ def _default_cap(runtime: Runtime, model: str) -> int:
     return configured or runtime.settings.default_completion_tokens
 
 
-def _granted(runtime: Runtime, ask: Ask, request: ModelRequest, admission: Admission) -> Grant:
+def _granted(runtime: Runtime, ask: Ask, admission: Admission, counted: Callable[[], Need]) -> Grant:
     asking = admission
 
     def submit() -> Decision:
@@ -135,7 +156,7 @@ def _granted(runtime: Runtime, ask: Ask, request: ModelRequest, admission: Admis
         decision = _submit(runtime, asking)
         if not asking.need.loose or not _bytes_in_the_way(decision):
             return decision
-        asking = _counted(runtime, request, admission)
+        asking = admission._replace(need=counted())
         return _submit(runtime, asking)
 
     decision = runtime.turns.take(ask.claims, submit)
@@ -150,10 +171,9 @@ def _granted(runtime: Runtime, ask: Ask, request: ModelRequest, admission: Admis
     return decision
 
 
-def _counted(runtime: Runtime, request: ModelRequest, admission: Admission) -> Admission:
-    """The same call with its prompt counted by the model's own vocabulary, where that is less than its bytes."""
-    prompt = min(tokens.count_prompt(admission.model, request.prompt()), admission.need.prompt_bound)
-    return admission._replace(need=request.need(_default_cap(runtime, admission.model), prompt))
+def _counted(request: ModelRequest, admission: Admission) -> int:
+    """The prompt, counted by the model's own vocabulary, where that is less than its bytes."""
+    return min(tokens.count_prompt(admission.model, request.prompt()), admission.need.prompt_bound)
 
 
 def _submit(runtime: Runtime, admission: Admission) -> Decision:

@@ -101,7 +101,7 @@ def _charge(admitted: Admitted, reply: UpstreamReply) -> Charge:
     """Reported usage; else what was sent and got, counted; the hold if that may not be all."""
     if reply.usage is None and not admitted.request.countable:
         return Charge.at_hold(admitted.call.held, answered=True)
-    return Charge(answered=True, usage=reply.usage or counted(admitted, reply.counted_text))
+    return admitted.charge(reply.usage or counted(admitted, reply.counted_text, reply.extras), answered=True)
 
 
 def _end_failed(call: RunningCall) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from chatapi.domain.price_book import PriceBook
 from chatapi.logic.passwords import Hasher
 from chatapi.logic.running import RunningCalls
 from chatapi.logic.turns import Turns
@@ -23,6 +24,7 @@ class Runtime:
     ledger: Ledger
     writer: LedgerWriter
     upstreams: Upstreams
+    prices: PriceBook
     hasher: Hasher
     turns: Turns
     running: RunningCalls

@@ -102,10 +102,10 @@ class MeteredStream:
         """
         reported = self._stream.usage()
         if whole and reported is not None:
-            return Charge(answered, reported)
+            return self._admitted.charge(reported, answered=answered)
         if reported is None and not self._admitted.request.countable:
             return Charge.at_hold(self.grant.call, answered=answered)
         relayed = counted(self._admitted, self._stream.counted_text())
         if reported is not None and reported.total_tokens >= relayed.total_tokens:
-            return Charge(answered, reported)
-        return Charge(answered, relayed)
+            return self._admitted.charge(reported, answered=answered)
+        return self._admitted.charge(relayed, answered=answered)

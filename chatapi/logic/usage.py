@@ -23,7 +23,7 @@ def report(runtime: Runtime, wanted: UsageFilter) -> Iterator[UsageRow]:
 def as_record(row: UsageRow) -> dict[str, object]:
     """A row as `chatapi usage --json` says it.
 
-    The cost is null: calls have no price yet, and what is unknown is not zero.
+    The cost is null where that of any call is unknown: what is unknown is not zero.
     """
     return {
         "tenant": row.tenant,
@@ -34,5 +34,5 @@ def as_record(row: UsageRow) -> dict[str, object]:
         "prompt_tokens": row.prompt_tokens,
         "completion_tokens": row.completion_tokens,
         "total_tokens": row.total_tokens,
-        "cost_nanodollars": None,
+        "cost_nanodollars": None if row.unpriced else row.cost,
     }

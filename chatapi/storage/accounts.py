@@ -14,8 +14,9 @@ from chatapi.domain.password_hashes import PREFIX, HashCost, read_parameters
 from chatapi.domain.principals import AccessToken, Role, Status
 from chatapi.domain.windows import Zone
 from chatapi.storage.bulk import batches, count_returned, execute_many
+from chatapi.storage.columns import Row
 from chatapi.storage.given import insert_for
-from chatapi.storage.tables import Row, access_tokens, counters, tenants, usernames, users
+from chatapi.storage.tables import access_tokens, counters, tenants, usernames, users
 
 NOBODYS_NAME = ""  # asked for instead of what cannot be a name, so that it takes as long
 

@@ -22,7 +22,6 @@ from sqlalchemy import (
     case,
     func,
     literal,
-    not_,
     or_,
     select,
     union_all,
@@ -31,20 +30,32 @@ from sqlalchemy import (
 from chatapi.domain.limits import Scope
 from chatapi.domain.windows import KEPT, Window
 from chatapi.storage import partitions
+from chatapi.storage.audit_calls import attempts_unlike_calls, calls_that_contradict_themselves, calls_without_attempt
 from chatapi.storage.audit_limits import broken_limits, limited_places, open_windows, open_zones
 from chatapi.storage.audit_named import named_checks
+from chatapi.storage.columns import Row, UtcDateTime
 from chatapi.storage.counters import COLUMNS
 from chatapi.storage.ledger import Ledger
 from chatapi.storage.retention import calls_since
 from chatapi.storage.seeding import figures_of
-from chatapi.storage.tables import Row, UtcDateTime, attempts, calls, counters, usage_days, workers
+from chatapi.storage.tables import calls, counters, usage_days, workers
 
 Check = tuple[str, str, Select[Row], Row]  # of which invariant, its rule, what breaks it, parameters
 
 MOST_ROWS = 20
 KEY = ("tenant_id", "scope", "scope_id", "window", "window_key")
 ROLLUP_KEY = ("tenant_id", "user_id", "model", "day")
-ROLLUP_FIGURES = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "cost")
+ROLLUP_FIGURES = (
+    "requests",
+    "prompt_tokens",
+    "cached_tokens",
+    "completion_tokens",
+    "reasoning_tokens",
+    "cost",
+    "unpriced",
+)
+
+ROLLUP_COUNTS = {"requests": "answered", "unpriced": "unpriced"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +108,9 @@ def _checks(connection: Connection, ledger: Ledger, renew_s: float) -> Iterator[
         rule = f"{metric} of a {scope} and {window} stay within the limit, but for what calls used beyond their holds"
         yield "I1", rule, _first(broken_limits, zones, place), open_windows(zones, place, ledger.defaults, now)
     yield "I2", "every counter is what its calls were charged and hold", _first(_counters_unlike_calls), retained
-    yield "I3", "a call's state, times and charge agree", _first(_calls_that_contradict_themselves), {}
-    yield "I3", "a call's first attempt ended as the call did", _first(_attempts_unlike_calls), {}
-    yield "I4", "every call has its attempt, begun with the admission or later", _first(_calls_without_attempt), {}
+    yield "I3", "a call's state, times and charge agree", _first(calls_that_contradict_themselves), {}
+    yield "I3", "a call's last attempt ended as the call did", _first(attempts_unlike_calls), {}
+    yield "I4", "every call has its attempt, begun with the admission or later", _first(calls_without_attempt), {}
     yield "I5", "a tenant's counters are the sum of its users'", _first(_tenants_unlike_users), {}
     yield (
         "I6",
@@ -176,68 +187,6 @@ def _retained(first_day: ColumnElement[str]) -> ColumnElement[bool]:
     return first_day >= bindparam("calls_since", type_=Text())
 
 
-def _calls_that_contradict_themselves() -> Select[Row]:
-    free = and_(not_(calls.c.answered), calls.c.prompt_tokens + calls.c.completion_tokens + calls.c.cost == 0)
-    open_ended = and_(calls.c.ended_at.is_(None))
-    at_hold = and_(
-        not_(calls.c.answered),
-        calls.c.prompt_tokens + calls.c.completion_tokens == calls.c.prompt_bound + calls.c.completion_granted,
-        calls.c.cost == calls.c.cost_bound,
-        calls.c.usage_source == "hold",
-    )
-    ended = and_(calls.c.ended_at.is_not(None), calls.c.ended.is_not(None), calls.c.ended_at >= calls.c.admitted_at)
-    right = or_(
-        and_(
-            calls.c.state == "held",
-            open_ended,
-            calls.c.ended.is_(None),
-            calls.c.expired_at.is_(None),
-            free,
-            calls.c.usage_source == "none",
-        ),
-        and_(calls.c.state == "expired", open_ended, calls.c.expired_at >= calls.c.admitted_at, at_hold),
-        and_(calls.c.state == "settled", ended),
-        and_(calls.c.state == "released", ended, free, calls.c.usage_source == "none"),
-    )
-    names = (
-        "state",
-        "answered",
-        "usage_source",
-        "prompt_tokens",
-        "completion_tokens",
-        "cost",
-        "expired_at",
-        "ended_at",
-        "ended",
-    )
-    return select(calls.c.tenant_id, calls.c.id, *(calls.c[name] for name in names)).where(
-        func.coalesce(not_(right), literal(True))
-    )
-
-
-def _attempts_unlike_calls() -> Select[Row]:
-    under_way = and_(attempts.c.state == "sent", attempts.c.ended_at.is_(None))
-    right = or_(
-        and_(calls.c.state.in_(["held", "expired"]), under_way),
-        and_(
-            calls.c.state == "settled", attempts.c.state.in_(["answered", "unknown"]), attempts.c.ended_at.is_not(None)
-        ),
-        and_(calls.c.state == "released", attempts.c.state == "refused", attempts.c.ended_at.is_not(None)),
-    )
-    return (
-        select(calls.c.tenant_id, calls.c.id, calls.c.state, attempts.c.state.label("attempt"), attempts.c.ended_at)
-        .join(attempts, and_(attempts.c.tenant_id == calls.c.tenant_id, attempts.c.call_id == calls.c.id))
-        .where(attempts.c.number == 1, not_(right))
-    )
-
-
-def _calls_without_attempt() -> Select[Row]:
-    first = and_(attempts.c.tenant_id == calls.c.tenant_id, attempts.c.call_id == calls.c.id, attempts.c.number == 1)
-    missing = or_(attempts.c.call_id.is_(None), attempts.c.started_at < calls.c.admitted_at)
-    names = (calls.c.tenant_id, calls.c.id, calls.c.state, calls.c.admitted_at, attempts.c.started_at)
-    return select(*names).select_from(calls.outerjoin(attempts, first)).where(missing)
-
-
 def _tenants_unlike_users() -> Select[Row]:
     def total(scope: Scope, name: str) -> ColumnElement[int]:
         return func.sum(case((counters.c.scope == scope.value, counters.c[name]), else_=0))
@@ -279,7 +228,10 @@ def _overdue() -> Select[Row]:
 
 
 def _rollups_unlike_calls() -> Select[Row]:
-    by_calls = {name: calls.c.get(name, case((calls.c.answered, 1), else_=0)) for name in ROLLUP_FIGURES}
+    by_calls: dict[str, ColumnElement[int]] = {
+        name: calls.c[name] for name in ROLLUP_FIGURES if name not in ROLLUP_COUNTS
+    }
+    by_calls |= {name: case((calls.c[column], 1), else_=0) for name, column in ROLLUP_COUNTS.items()}
     charged = select(
         *(calls.c[name] for name in ROLLUP_KEY),
         *(by_calls[name].label(f"{name}_by_calls") for name in ROLLUP_FIGURES),

@@ -26,7 +26,8 @@ from sqlalchemy import (
 from chatapi.domain.effective_limits import Defaults
 from chatapi.domain.limits import Metric, Scope
 from chatapi.domain.windows import KEPT, Window, local_day, window_key
-from chatapi.storage.tables import Row, UtcDateTime, calls, counters, limits, tenants
+from chatapi.storage.columns import Row, UtcDateTime
+from chatapi.storage.tables import calls, counters, limits, tenants
 
 Place = tuple[Scope, Metric, Window]
 

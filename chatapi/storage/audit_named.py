@@ -33,10 +33,11 @@ from chatapi.domain.effective_limits import LimitScope
 from chatapi.domain.limits import Metric, Scope
 from chatapi.domain.windows import KEPT, Moment, Window, window_begin
 from chatapi.storage.audit_limits import beyond_hold, is_lost, opened, zone_names
+from chatapi.storage.columns import Row
 from chatapi.storage.counters import COLUMNS
 from chatapi.storage.limits import LimitChange
 from chatapi.storage.seeding import PLACE, from_calls, in_window, open_key
-from chatapi.storage.tables import Row, calls, counters, limits
+from chatapi.storage.tables import calls, counters, limits
 
 UNLIKE = "every counter that a limit names is what its calls were charged and hold"
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Executable
 
-from chatapi.storage.tables import Row
+from chatapi.storage.columns import Row
 
 T = TypeVar("T")
 ROWS_AT_ONCE = 1000

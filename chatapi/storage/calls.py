@@ -12,6 +12,7 @@ from sqlalchemy import (
     Connection,
     Executable,
     FromClause,
+    Integer,
     RowMapping,
     Text,
     case,
@@ -25,8 +26,9 @@ from sqlalchemy import (
 
 from chatapi.domain.calls import CallState, Charge, HeldCall
 from chatapi.domain.principals import Claims
+from chatapi.storage.columns import ID, Row, UtcDateTime
 from chatapi.storage.given import Kind, Statement, Types, stamp
-from chatapi.storage.tables import ID, Row, UtcDateTime, attempts, calls
+from chatapi.storage.tables import attempts, calls
 
 Place = tuple[str, str]  # a tenant's id and the call's
 
@@ -36,6 +38,7 @@ ADMITTED: Types = {
     **dict.fromkeys(("user_id", "jti", "worker_id"), ID),
     **dict.fromkeys(("state", "endpoint", "model", "upstream", "day"), Text()),
     **dict.fromkeys(("prompt_bound", "completion_granted", "cost_bound"), BigInteger()),
+    "unpriced": Boolean(),
     **dict.fromkeys(("admitted_at", "deadline_at"), UtcDateTime()),
 }
 ENDED: Types = {
@@ -46,8 +49,9 @@ ENDED: Types = {
     "answered": Boolean(),
     "usage_source": Text(),
     **dict.fromkeys(("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "cost"), BigInteger()),
+    "unpriced": Boolean(),
 }
-ATTEMPT: Types = {"attempt": Text(), "upstream_id": Text()}
+ATTEMPT: Types = {"attempt": Text(), "upstream_id": Text(), "number": Integer()}
 
 
 def place_of(call: HeldCall) -> Place:
@@ -99,6 +103,7 @@ def held_call(row: RowMapping) -> HeldCall:
     """Read a row of `calls` as the admission wrote it."""
     fields: Row = {name: row[name] for name in HeldCall._fields if name in row}
     claims = Claims(str(row["tenant_id"]), str(row["user_id"]), str(row["jti"]))
+    fields["cost_bound"] = None if row["unpriced"] else row["cost_bound"]
     return HeldCall(call_id=str(row["id"]), claims=claims, **fields)
 
 
@@ -118,7 +123,8 @@ def call_row(connection: Connection, call: HeldCall, state: CallState) -> Row:
         "day": call.day,
         "prompt_bound": call.prompt_bound,
         "completion_granted": call.completion_granted,
-        "cost_bound": call.cost_bound,
+        "cost_bound": call.cost_bound or 0,
+        "unpriced": call.cost_bound is None,
         "admitted_at": stamp(connection, call.admitted_at),
         "deadline_at": stamp(connection, call.deadline_at),
     }
@@ -146,7 +152,8 @@ def end_row(
         "cached_tokens": usage.cached_tokens,
         "completion_tokens": usage.completion_tokens,
         "reasoning_tokens": usage.reasoning_tokens,
-        "cost": charge.cost,
+        "cost": charge.cost or 0,
+        "unpriced": charge.cost is None,
     }
 
 
@@ -163,7 +170,7 @@ def _insert_attempt(kind: Kind, given: FromClause, *, ended: bool) -> Executable
     values: Row = {
         "tenant_id": given.c["tenant_id"],
         "call_id": given.c["id"],
-        "number": literal_column("1"),
+        "number": given.c["number"] if ended else literal_column("1"),
         "upstream": given.c["upstream"],
         "model": given.c["model"],
         "state": given.c["attempt"],
@@ -180,7 +187,7 @@ def _insert_held(kind: Kind, given: FromClause) -> list[Executable]:
 
 
 def _insert_ended(kind: Kind, given: FromClause) -> list[Executable]:
-    insert = _insert_call(kind, given, [*ADMITTED, *(name for name in ENDED if name != "state")])
+    insert = _insert_call(kind, given, [*ADMITTED, *(name for name in ENDED if name not in ADMITTED)])
     return [insert.on_conflict_do_nothing().returning(cast(calls.c.tenant_id, Text), cast(calls.c.id, Text))]
 
 
@@ -195,11 +202,11 @@ def _move(_kind: Kind, given: FromClause) -> list[Executable]:
     for name in ("expired_at", "ended_at"):
         values[name] = func.coalesce(given.c[name], calls.c[name])
     here = (calls.c.tenant_id == given.c["tenant_id"], calls.c.id == given.c["id"], calls.c.state == given.c["before"])
-    first = (attempts.c.tenant_id == given.c["tenant_id"], attempts.c.call_id == given.c["id"])
+    its = (attempts.c.tenant_id == given.c["tenant_id"], attempts.c.call_id == given.c["id"])
     outcome = {"state": given.c["attempt"], "ended_at": given.c["ended_at"], "upstream_id": given.c["upstream_id"]}
     # Said as one condition on the given row: by a number alone PostgreSQL would look through all attempts.
-    known = attempts.c.number == case((given.c["attempt"].is_not(None), literal_column("1")))
-    return [update(calls).where(*here).values(values), update(attempts).where(*first, known).values(outcome)]
+    known = attempts.c.number == case((given.c["attempt"].is_not(None), given.c["number"]))
+    return [update(calls).where(*here).values(values), update(attempts).where(*its, known).values(outcome)]
 
 
 _INSERT_HELD = Statement({**ADMITTED, "attempt": Text()}, _insert_held)

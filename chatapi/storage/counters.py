@@ -25,8 +25,9 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from chatapi.domain.counters import Counter, CounterKey
 from chatapi.domain.limits import Amount, Metric, Scope
+from chatapi.storage.columns import ID, Row
 from chatapi.storage.given import Kind, Statement, Types
-from chatapi.storage.tables import ID, Row, counters
+from chatapi.storage.tables import counters
 
 KEY: Types = {"tenant_id": ID, "scope": Text(), "scope_id": ID, "window": Text(), "window_key": Text(), "model": Text()}
 COLUMNS = [f"{metric}_{side}" for side in ("used", "held") for metric in Metric]

@@ -16,10 +16,10 @@ from chatapi.domain.principals import Claims
 from chatapi.domain.windows import Moment, Window
 from chatapi.storage import calls
 from chatapi.storage.calls import Place, place_of
+from chatapi.storage.columns import Row
 from chatapi.storage.counters import Sums
 from chatapi.storage.principals import Asker, Clock, Facts
 from chatapi.storage.retention import calls_since
-from chatapi.storage.tables import Row
 
 EXPIRED = "expired"
 
@@ -205,7 +205,8 @@ def expire(connection: Connection, doomed: Sequence[HeldCall], now: datetime) ->
         if held:
             charge = Charge.at_hold(call)
             end = calls.end_row(connection, CallState.EXPIRED, charge, EXPIRED, ended_at=None, expired_at=now)
-            rows.append(_place_row(place_of(call), CallState.HELD) | end | {"attempt": None, "upstream_id": None})
+            attempt = {"attempt": None, "upstream_id": None, "number": None}
+            rows.append(_place_row(place_of(call), CallState.HELD) | end | attempt)
             ended.ends.append(End(call, Left(call.hold, Charge()), charge, EXPIRED))
     calls.move(connection, rows)
     return ended
@@ -222,4 +223,5 @@ def _end_row(
         connection, settlement.state, settlement.charge, settlement.ended, ended_at=now, expired_at=expired_at
     )
     row["attempt"], row["upstream_id"] = settlement.attempt.value, settlement.upstream_id
+    row["number"] = settlement.number
     return row

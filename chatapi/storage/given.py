@@ -35,7 +35,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.types import TypeEngine
 
 from chatapi.storage import postgresql
-from chatapi.storage.tables import Row
+from chatapi.storage.columns import Row
 
 Types = Mapping[str, TypeEngine[Any]]
 Build = Callable[["Kind", FromClause], Sequence[Executable]]

@@ -12,8 +12,9 @@ from chatapi.domain.effective_limits import LimitRow, LimitScope, LimitSetting, 
 from chatapi.domain.limits import Metric
 from chatapi.domain.windows import Window
 from chatapi.storage.bulk import batches, execute_many
+from chatapi.storage.columns import Row
 from chatapi.storage.given import insert_for
-from chatapi.storage.tables import Row, limits
+from chatapi.storage.tables import limits
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,10 @@ from chatapi.domain.effective_limits import Defaults, LimitRow, effective_limits
 from chatapi.domain.limits import Limit, Metric
 from chatapi.domain.principals import Claims
 from chatapi.domain.windows import Moment, Window, Zone
+from chatapi.storage.columns import ID
 from chatapi.storage.engine import Database
 from chatapi.storage.given import Kind, Statement, Types, read_stamp
-from chatapi.storage.tables import ID, access_tokens, limits, tenants, users, workers
+from chatapi.storage.tables import access_tokens, limits, tenants, users, workers
 
 MOST_ZONES = 4096  # of tenants, that are remembered
 Clock = Callable[[], tuple[datetime, dict[str, Moment]]]  # waits for the instant of a transaction, and what it is where

@@ -25,7 +25,10 @@ class UsageFilter:
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """What one user was charged for one model on one local day of its tenant."""
+    """What one user was charged for one model on one local day of its tenant.
+
+    `cost` is in nano-dollars, without that of the calls that are `unpriced`: nobody knows it.
+    """
 
     tenant: str
     user: str
@@ -34,6 +37,8 @@ class UsageRow:
     requests: int
     prompt_tokens: int
     completion_tokens: int
+    cost: int
+    unpriced: int
 
     @property
     def total_tokens(self) -> int:
@@ -47,7 +52,8 @@ def usage(database: Database, wanted: UsageFilter) -> Iterator[UsageRow]:
     Raises:
         DatabaseUnavailable: the database cannot answer.
     """
-    figures = (usage_days.c.requests, usage_days.c.prompt_tokens, usage_days.c.completion_tokens)
+    names = ("requests", "prompt_tokens", "completion_tokens", "cost", "unpriced")
+    figures = [usage_days.c[name] for name in names]
     statement = (
         select(tenants.c.name, users.c.username, usage_days.c.model, usage_days.c.day, *figures)
         .join(tenants, tenants.c.id == usage_days.c.tenant_id)

@@ -10,11 +10,12 @@ from sqlalchemy import BigInteger, Connection, Executable, FromClause, Text, sel
 
 from chatapi.domain.calls import Charge, HeldCall
 from chatapi.domain.limits import NOTHING
+from chatapi.storage.columns import ID
 from chatapi.storage.given import Kind, Statement, Types
-from chatapi.storage.tables import ID, usage_days
+from chatapi.storage.tables import usage_days
 
 KEY: Types = {"tenant_id": ID, "user_id": ID, "model": Text(), "day": Text()}
-FIGURES = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "cost")
+FIGURES = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "cost", "unpriced")
 
 
 def add(connection: Connection, charges: Iterable[tuple[HeldCall, Charge, Charge]]) -> None:
@@ -24,7 +25,7 @@ def add(connection: Connection, charges: Iterable[tuple[HeldCall, Charge, Charge
         key = (call.claims.tenant_id, call.claims.user_id, call.model, call.day)
         there = sums.get(key) or [0] * len(FIGURES)
         sums[key] = list(map(plus, there, _figures(charge)))
-        if before.amount != NOTHING:
+        if before.amount != NOTHING or before.cost is None:
             sums[key] = list(map(minus, sums[key], _figures(before)))
     rows = [dict(zip((*KEY, *FIGURES), (*key, *sums[key]), strict=True)) for key in sorted(sums)]
     _ADD.run(connection, rows)
@@ -49,4 +50,5 @@ def _figures(charge: Charge) -> tuple[int, ...]:
         usage.completion_tokens,
         usage.reasoning_tokens,
         charge.cost or 0,
+        int(charge.cost is None),
     )

@@ -6,77 +6,22 @@ be spread over database nodes; `usernames` and `workers` are small and belong to
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
-    DateTime,
-    Dialect,
-    ForeignKeyConstraint,
     Index,
     Integer,
-    MetaData,
     Table,
     Text,
-    TypeDecorator,
-    Uuid,
     text,
 )
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(referred_table_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
+from chatapi.storage import columns
+from chatapi.storage.columns import ID, UtcDateTime, belongs_to, count, one_of, tenant_column
 
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime, kept in UTC: `timestamptz` on PostgreSQL, sortable text on SQLite."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse naive datetimes: nobody knows what they mean."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a naive datetime cannot be stored")
-        return value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Give back an aware datetime in UTC."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-ID = Text().with_variant(Uuid(as_uuid=False), "postgresql")
-
-
-def _tenant_id() -> Column[str]:
-    return Column("tenant_id", ID, primary_key=True)
-
-
-def _count(name: str) -> Column[int]:
-    return Column(name, BigInteger, nullable=False, server_default=text("0"))
-
-
-def _one_of(column: str, *values: str) -> CheckConstraint:
-    return CheckConstraint(f"{column} IN ({', '.join(repr(value) for value in values)})", name=column)
-
-
-def _belongs_to(table: str, *columns: tuple[str, str]) -> ForeignKeyConstraint:
-    return ForeignKeyConstraint([here for here, _ in columns], [f"{table}.{there}" for _, there in columns])
-
+metadata = columns.metadata  # with all tables in it
 
 installation = Table(
     "installation",
@@ -99,13 +44,13 @@ tenants = Table(
     Column("next_timezone_from", UtcDateTime),
     Column("status", Text, nullable=False, server_default="active"),
     Column("created_at", UtcDateTime, nullable=False),
-    _one_of("status", "active", "disabled", "closed"),
+    one_of("status", "active", "disabled", "closed"),
 )
 
 users = Table(
     "users",
     metadata,
-    _tenant_id(),
+    tenant_column(),
     Column("id", ID, primary_key=True),
     Column("username", Text, nullable=False),
     Column("role", Text, nullable=False, server_default="user"),
@@ -113,9 +58,9 @@ users = Table(
     Column("given_hash", Text),  # what an import gave, where a login has replaced it by a stronger one
     Column("status", Text, nullable=False, server_default="active"),
     Column("created_at", UtcDateTime, nullable=False),
-    _one_of("role", "user", "admin", "operator"),
-    _one_of("status", "active", "disabled", "closed"),
-    _belongs_to("tenants", ("tenant_id", "id")),
+    one_of("role", "user", "admin", "operator"),
+    one_of("status", "active", "disabled", "closed"),
+    belongs_to("tenants", ("tenant_id", "id")),
 )
 
 usernames = Table(  # names are unique in an installation; a login finds its tenant here
@@ -124,19 +69,19 @@ usernames = Table(  # names are unique in an installation; a login finds its ten
     Column("username", Text, primary_key=True),
     Column("tenant_id", ID, nullable=False),
     Column("user_id", ID, nullable=False),
-    _belongs_to("users", ("tenant_id", "tenant_id"), ("user_id", "id")),
+    belongs_to("users", ("tenant_id", "tenant_id"), ("user_id", "id")),
 )
 
 access_tokens = Table(
     "access_tokens",
     metadata,
-    _tenant_id(),
+    tenant_column(),
     Column("jti", ID, primary_key=True),
     Column("user_id", ID, nullable=False),
     Column("issued_at", UtcDateTime, nullable=False),  # whole seconds: they are claims
     Column("expires_at", UtcDateTime, nullable=False),
     Column("revoked_at", UtcDateTime),
-    _belongs_to("users", ("tenant_id", "tenant_id"), ("user_id", "id")),
+    belongs_to("users", ("tenant_id", "tenant_id"), ("user_id", "id")),
     Index(None, "tenant_id", "user_id"),
 )
 
@@ -146,25 +91,25 @@ login_failures = Table(  # failed logins from one address (subject '') or of one
     Column("address", Text, primary_key=True),
     Column("subject", Text, primary_key=True),
     Column("window_start", UtcDateTime, primary_key=True),
-    _count("failures"),
-    _count("pending"),  # logins that are being decided: they count as failures until they are not
+    count("failures"),
+    count("pending"),  # logins that are being decided: they count as failures until they are not
     Index(None, "window_start"),
 )
 
 known_addresses = Table(  # addresses that a user has logged in from: a stranger's failures there do not lock them out
     "known_addresses",
     metadata,
-    _tenant_id(),
+    tenant_column(),
     Column("user_id", ID, primary_key=True),
     Column("address", Text, primary_key=True),
     Column("last_login_at", UtcDateTime, nullable=False),
-    _belongs_to("users", ("tenant_id", "tenant_id"), ("user_id", "id")),
+    belongs_to("users", ("tenant_id", "tenant_id"), ("user_id", "id")),
 )
 
 limits = Table(
     "limits",
     metadata,
-    _tenant_id(),
+    tenant_column(),
     Column("scope", Text, primary_key=True),
     Column("scope_id", ID, primary_key=True),  # of scopes 'tenant' and 'each_user' the tenant's own id
     Column("metric", Text, primary_key=True),
@@ -172,28 +117,28 @@ limits = Table(
     Column("model", Text, primary_key=True, server_default=""),  # '' is any model
     Column("value", BigInteger),  # NULL says: unlimited, whatever would be inherited
     Column("changed_at", UtcDateTime, nullable=False),
-    _one_of("scope", "access_token", "user", "tenant", "each_user"),
-    _one_of("metric", "requests", "tokens", "cost"),
+    one_of("scope", "access_token", "user", "tenant", "each_user"),
+    one_of("metric", "requests", "tokens", "cost"),
     CheckConstraint("\"window\" IN ('at_once', 'minute', 'day', 'month')", name="window"),
     CheckConstraint("value >= 0", name="value"),
-    _belongs_to("tenants", ("tenant_id", "id")),
+    belongs_to("tenants", ("tenant_id", "id")),
 )
 
 counters = Table(
     "counters",
     metadata,
-    _tenant_id(),
+    tenant_column(),
     Column("scope", Text, primary_key=True),
     Column("scope_id", ID, primary_key=True),
     Column("window", Text, primary_key=True),
     Column("window_key", Text, primary_key=True),  # a local date, YYYY-MM, a minute in UTC, or '' at once
     Column("model", Text, primary_key=True, server_default=""),  # '' is any model
-    _count("requests_used"),
-    _count("requests_held"),
-    _count("tokens_used"),
-    _count("tokens_held"),
-    _count("cost_used"),
-    _count("cost_held"),
+    count("requests_used"),
+    count("requests_held"),
+    count("tokens_used"),
+    count("tokens_held"),
+    count("cost_used"),
+    count("cost_held"),
     sqlite_with_rowid=False,
 )
 
@@ -210,7 +155,7 @@ workers = Table(
 calls = Table(
     "calls",
     metadata,
-    _tenant_id(),
+    tenant_column(),
     Column("id", ID, primary_key=True),
     Column("user_id", ID, nullable=False),
     Column("jti", ID, nullable=False),
@@ -230,13 +175,16 @@ calls = Table(
     Column("ended", Text),
     Column("answered", Boolean, nullable=False, server_default=text("false")),
     Column("usage_source", Text, nullable=False, server_default="none"),
-    _count("prompt_tokens"),
-    _count("cached_tokens"),
-    _count("completion_tokens"),
-    _count("reasoning_tokens"),
-    _count("cost"),
-    _one_of("state", "held", "settled", "released", "expired"),
-    _one_of("usage_source", "none", "upstream", "counted", "hold"),
+    count("prompt_tokens"),
+    count("cached_tokens"),
+    count("completion_tokens"),
+    count("reasoning_tokens"),
+    count("cost"),
+    Column(
+        "unpriced", Boolean, nullable=False, server_default=text("false")
+    ),  # of unknown cost: that it is 0 says nothing
+    one_of("state", "held", "settled", "released", "expired"),
+    one_of("usage_source", "none", "upstream", "counted", "hold"),
     Index(
         "ix_calls_held",
         "tenant_id",
@@ -251,7 +199,7 @@ calls = Table(
 attempts = Table(
     "attempts",
     metadata,
-    _tenant_id(),
+    tenant_column(),
     Column("call_id", ID, primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("upstream", Text, nullable=False),
@@ -260,9 +208,9 @@ attempts = Table(
     Column("started_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
     Column("upstream_id", Text),
-    _one_of("state", "sent", "answered", "refused", "unknown"),
+    one_of("state", "sent", "answered", "refused", "unknown"),
     # On PostgreSQL each partition belongs to the calls' partition of its month (storage/partitions.py says why).
-    _belongs_to("calls", ("tenant_id", "tenant_id"), ("call_id", "id")).ddl_if(dialect="sqlite"),
+    belongs_to("calls", ("tenant_id", "tenant_id"), ("call_id", "id")).ddl_if(dialect="sqlite"),
     sqlite_with_rowid=False,
     postgresql_partition_by="RANGE (call_id)",
 )
@@ -270,17 +218,16 @@ attempts = Table(
 usage_days = Table(  # the roll-up that reports read: what settled and expired calls were charged
     "usage_days",
     metadata,
-    _tenant_id(),
+    tenant_column(),
     Column("user_id", ID, primary_key=True),
     Column("model", Text, primary_key=True),
     Column("day", Text, primary_key=True),
-    _count("requests"),
-    _count("prompt_tokens"),
-    _count("cached_tokens"),
-    _count("completion_tokens"),
-    _count("reasoning_tokens"),
-    _count("cost"),
+    count("requests"),
+    count("prompt_tokens"),
+    count("cached_tokens"),
+    count("completion_tokens"),
+    count("reasoning_tokens"),
+    count("cost"),
+    count("unpriced"),  # calls of unknown cost
     Index(None, "tenant_id", "day"),
 )
-
-Row = dict[str, Any]

@@ -14,18 +14,16 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-ID = sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql")
-
 
 def upgrade() -> None:
     """Apply this step."""
     op.create_table(
         "calls",
-        sa.Column("tenant_id", ID, nullable=False),
-        sa.Column("id", ID, nullable=False),
-        sa.Column("user_id", ID, nullable=False),
-        sa.Column("jti", ID, nullable=False),
-        sa.Column("worker_id", ID, nullable=False),
+        sa.Column("tenant_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("user_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("jti", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("worker_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("endpoint", sa.Text(), nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
@@ -46,13 +44,14 @@ def upgrade() -> None:
         sa.Column("completion_tokens", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("reasoning_tokens", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("cost", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("unpriced", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.CheckConstraint("state IN ('held', 'settled', 'released', 'expired')", name=op.f("ck_calls_state")),
         sa.CheckConstraint(
             "usage_source IN ('none', 'upstream', 'counted', 'hold')", name=op.f("ck_calls_usage_source")
         ),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_calls")),
-        sqlite_with_rowid=False,
         postgresql_partition_by="RANGE (id)",
+        sqlite_with_rowid=False,
     )
     with op.batch_alter_table("calls", schema=None) as batch_op:
         batch_op.create_index(
@@ -65,9 +64,9 @@ def upgrade() -> None:
 
     op.create_table(
         "counters",
-        sa.Column("tenant_id", ID, nullable=False),
+        sa.Column("tenant_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
         sa.Column("scope", sa.Text(), nullable=False),
-        sa.Column("scope_id", ID, nullable=False),
+        sa.Column("scope_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
         sa.Column("window", sa.Text(), nullable=False),
         sa.Column("window_key", sa.Text(), nullable=False),
         sa.Column("model", sa.Text(), server_default="", nullable=False),
@@ -85,7 +84,7 @@ def upgrade() -> None:
     op.create_table(
         "installation",
         sa.Column("singleton", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("id", ID, nullable=False),
+        sa.Column("id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
         sa.Column("jwt_fingerprint", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("calls_since", sa.Text(), nullable=True),
@@ -106,7 +105,7 @@ def upgrade() -> None:
 
     op.create_table(
         "tenants",
-        sa.Column("id", ID, nullable=False),
+        sa.Column("id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("timezone", sa.Text(), nullable=False),
         sa.Column("next_timezone", sa.Text(), nullable=True),
@@ -119,8 +118,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "usage_days",
-        sa.Column("tenant_id", ID, nullable=False),
-        sa.Column("user_id", ID, nullable=False),
+        sa.Column("tenant_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("user_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
         sa.Column("day", sa.Text(), nullable=False),
         sa.Column("requests", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
@@ -129,6 +128,7 @@ def upgrade() -> None:
         sa.Column("completion_tokens", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("reasoning_tokens", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("cost", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("unpriced", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.PrimaryKeyConstraint("tenant_id", "user_id", "model", "day", name=op.f("pk_usage_days")),
     )
     with op.batch_alter_table("usage_days", schema=None) as batch_op:
@@ -136,7 +136,7 @@ def upgrade() -> None:
 
     op.create_table(
         "workers",
-        sa.Column("id", ID, nullable=False),
+        sa.Column("id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
         sa.Column("host", sa.Text(), nullable=False),
         sa.Column("pid", sa.Integer(), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
@@ -145,8 +145,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "attempts",
-        sa.Column("tenant_id", ID, nullable=False),
-        sa.Column("call_id", ID, nullable=False),
+        sa.Column("tenant_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("call_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("upstream", sa.Text(), nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
@@ -159,14 +159,14 @@ def upgrade() -> None:
             ["tenant_id", "call_id"], ["calls.tenant_id", "calls.id"], name=op.f("fk_attempts_calls")
         ).ddl_if(dialect="sqlite"),
         sa.PrimaryKeyConstraint("tenant_id", "call_id", "number", name=op.f("pk_attempts")),
-        sqlite_with_rowid=False,
         postgresql_partition_by="RANGE (call_id)",
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "limits",
-        sa.Column("tenant_id", ID, nullable=False),
+        sa.Column("tenant_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
         sa.Column("scope", sa.Text(), nullable=False),
-        sa.Column("scope_id", ID, nullable=False),
+        sa.Column("scope_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
         sa.Column("metric", sa.Text(), nullable=False),
         sa.Column("window", sa.Text(), nullable=False),
         sa.Column("model", sa.Text(), server_default="", nullable=False),
@@ -181,8 +181,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "users",
-        sa.Column("tenant_id", ID, nullable=False),
-        sa.Column("id", ID, nullable=False),
+        sa.Column("tenant_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
         sa.Column("username", sa.Text(), nullable=False),
         sa.Column("role", sa.Text(), server_default="user", nullable=False),
         sa.Column("password_hash", sa.Text(), nullable=False),
@@ -196,9 +196,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "access_tokens",
-        sa.Column("tenant_id", ID, nullable=False),
-        sa.Column("jti", ID, nullable=False),
-        sa.Column("user_id", ID, nullable=False),
+        sa.Column("tenant_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("jti", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("user_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
         sa.Column("issued_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
@@ -212,8 +212,8 @@ def upgrade() -> None:
 
     op.create_table(
         "known_addresses",
-        sa.Column("tenant_id", ID, nullable=False),
-        sa.Column("user_id", ID, nullable=False),
+        sa.Column("tenant_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("user_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
         sa.Column("address", sa.Text(), nullable=False),
         sa.Column("last_login_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
@@ -224,8 +224,8 @@ def upgrade() -> None:
     op.create_table(
         "usernames",
         sa.Column("username", sa.Text(), nullable=False),
-        sa.Column("tenant_id", ID, nullable=False),
-        sa.Column("user_id", ID, nullable=False),
+        sa.Column("tenant_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("user_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
         sa.ForeignKeyConstraint(
             ["tenant_id", "user_id"], ["users.tenant_id", "users.id"], name=op.f("fk_usernames_users")
         ),

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from chatapi.parts import build_runtime
 from chatapi.domain.calls import Grant
 from chatapi.logic.keeping import Keeper
 from chatapi.logic.runtime import Runtime
+from chatapi.parts import build_runtime
 from chatapi.settings import Settings
 from tests.concurrency.world import World, ask, world_of
 

@@ -18,7 +18,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from chatapi.storage.journal import DAMAGED, SPARE_RECORDS, Journal
-from chatapi.storage.journal_records import encode
+from chatapi.storage.journal_records import VERSION, encode
 from tests.storage.settlements import OURS, THEIRS, abandonment, call_id_of, settlement
 from tests.support.processes import PROJECT_ROOT, clean_environment, end
 
@@ -162,14 +162,14 @@ def test_a_version_that_is_not_known_is_kept_and_reported_once(tmp_path: Path) -
     path = left_behind(tmp_path, 1)
     (line,) = encode([settlement("call-0")], OURS).splitlines()
     _, _, payload = line.partition(b" ")
-    newer = payload.replace(b'"version":1', b'"version":2')
+    newer = payload.replace(b'"version":%d' % VERSION, b'"version":%d' % (VERSION + 1))
     path.write_bytes(b"%08x %b\n" % (zlib.crc32(newer), newer))
     journal = Journal(tmp_path, OURS)
     with capture_logs() as logs:
         assert journal.adopt() == journal.adopt() == []
     journal.close()
     (said,) = [log for log in logs if log["event"] == "journal_left_alone"]
-    assert "version 2" in said["reason"]
+    assert f"version {VERSION + 1}" in said["reason"]
     assert path.exists()
 
 

@@ -21,8 +21,9 @@ from chatapi.domain.usage import Usage, UsageSource
 from chatapi.logic import retention as logic
 from chatapi.logic.runtime import Runtime
 from chatapi.storage import reports, retention
+from chatapi.storage.columns import Row
 from chatapi.storage.reports import UsageFilter
-from chatapi.storage.tables import Row, attempts, calls, counters, installation, usage_days
+from chatapi.storage.tables import attempts, calls, counters, installation, usage_days
 from tests.concurrency.model import utc
 from tests.concurrency.world import Clock, World
 from tests.support.commands import run_here

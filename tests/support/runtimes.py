@@ -8,10 +8,10 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from chatapi.parts import build_runtime
 from chatapi.domain.password_hashes import HashCost
 from chatapi.logic.passwords import Hasher
 from chatapi.logic.runtime import Runtime
+from chatapi.parts import build_runtime
 from chatapi.settings import load_settings
 from chatapi.storage.accounts import Transaction
 from chatapi.storage.engine import Clock

@@ -1,0 +1,75 @@
+"""What calls cost: the most that one can, before it is admitted; and what it did, when it is settled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from chatapi.domain.calls import HeldCall
+from chatapi.domain.endpoints import ENDPOINTS, Unit
+from chatapi.domain.extras import NOTHING_ELSE, OTHER, Extras
+from chatapi.domain.limits import Need, Price
+from chatapi.domain.model_request import ModelRequest
+from chatapi.domain.price_book import PriceBook
+from chatapi.domain.usage import Usage
+
+
+def units_of(endpoint: str, request: ModelRequest) -> Extras:
+    """What a call is measured in besides tokens, at most."""
+    known = ENDPOINTS.get(endpoint)
+    match known and known.unit:
+        case Unit.IMAGES:
+            return Extras(images=request.units, image=_variant(request))
+        case Unit.SECONDS:
+            return Extras(seconds=request.units)
+        case Unit.CHARACTERS:
+            return Extras(characters=request.units)
+    return NOTHING_ELSE
+
+
+def priced(prices: PriceBook, model: str, providers: Iterable[str | None], need: Need, units: Extras) -> Need:
+    """The need with the most that a token of it, and the call, can cost at whichever provider answers it; without a
+    price where one of them has none for it."""
+    highest = Price(0, 0)
+    now = datetime.now(UTC)
+    for provider in providers:
+        price = prices.price(model, provider, now)
+        if price is None:
+            return need
+        most = price.highest(units, prompt_bound=need.prompt_bound, completes=need.completion_wanted > 0)
+        if most is None:
+            return need
+        highest = Price(*map(max, highest, most))
+    return replace(need, price=highest)
+
+
+def cost(prices: PriceBook, call: HeldCall, provider: str | None, usage: Usage, units: Extras) -> int | None:
+    """What a call cost in nano-dollars, at the price of when it was admitted. None: nobody knows.
+
+    What its reply used in a way that has no price is charged at the bound, where there is one: it is never free.
+    """
+    price = prices.price(call.model, provider, call.admitted_at)
+    known = None
+    if price is not None:
+        measured = usage.extras if units is NOTHING_ELSE else _together(usage.extras, units)
+        known = price.cost(usage, measured, usage.service_tier)
+    return call.cost_bound if known is None else known
+
+
+def _together(extras: Extras, units: Extras) -> Extras:
+    """What was reported, and of what was not the most that it can be."""
+    return extras._replace(
+        images=extras.images or units.images,
+        image=units.image,
+        seconds=extras.seconds or units.seconds,
+        characters=extras.characters or units.characters,
+    )
+
+
+def _variant(request: ModelRequest) -> str:
+    """Which images are asked for, as prices name them: by size and quality."""
+    size, quality = request.body.get("size"), request.body.get("quality")
+    if not isinstance(size, str):
+        return OTHER
+    return f"{size}/{quality}" if isinstance(quality, str) else size
