@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import quote
 
 import orjson
 
@@ -63,8 +64,11 @@ class Multipart:
 
 
 def _quoted(name: str) -> bytes:
-    """A name as HTML's forms escape it (WHATWG HTML, "multipart form data")."""
-    return name.replace("\r", "%0D").replace("\n", "%0A").replace('"', "%22").encode()
+    """A name, escaped as HTML's forms do (WHATWG HTML, "multipart form data"), and with it whatever else some reader may
+    take for the end of the name or of its line."""
+    return "".join(
+        char if char.isprintable() and char not in '"\\' else quote(char, errors="replace") for char in name
+    ).encode(errors="replace")
 
 
 def _plain(content_type: str) -> bytes:
