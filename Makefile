@@ -2,10 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+CLIENTS := .venv-clients
+NODE_CLIENTS := tests/clients/node_modules
 PIP := $(BIN)/python -m pip install -qq --no-input --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check proof chaos bench
+.PHONY: help install run test check clients proof chaos bench
 
 help:  ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -34,6 +36,20 @@ check: install  ## Check style, types and layers
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+clients: install $(CLIENTS)/.installed $(NODE_CLIENTS)/.installed  ## Try SDKs and frameworks for Python and Node against a gateway; needs npm
+	@$(BIN)/python -m pytest -m clients tests/clients $(ARGS)
+
+$(CLIENTS)/.installed: tests/clients/requirements.txt
+	@test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
+	@echo "Installing the pinned clients into $(CLIENTS)"
+	@$(CLIENTS)/bin/python -m pip install -qq --no-input --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+$(NODE_CLIENTS)/.installed: tests/clients/package-lock.json
+	@command -v npm >/dev/null || { echo "make clients needs Node 20.15 or newer, with npm"; exit 1; }
+	@npm ci --prefix tests/clients --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel=error
+	@touch $@
 
 proof: install  ## Run the metering protocol's state machine with thousands of examples (most of an hour)
 	@CHATAPI_PROOF=1 $(BIN)/python -m pytest --timeout=0 tests/concurrency $(ARGS)

@@ -98,6 +98,8 @@ def serve(model: Path, port: int, api_key: str) -> None:
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     params.warmup = params.fit_params = params.ui = False
     params.use_jinja = True
+    params.embedding = True  # besides completions
+    params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
     server = xllamacpp.Server(params)
     sys.stdin.read()
     del server
