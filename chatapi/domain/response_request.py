@@ -125,7 +125,7 @@ def _check_input(body: Mapping[str, object]) -> None:
         if not isinstance(item, dict):
             raise wrong_type(where, "an object", item)
         kind = item.get("type", "message" if "role" in item else None)
-        if kind not in ITEMS:
+        if not _is_one_of(kind, ITEMS):
             raise unsupported(f"{where}.type", "Items that the upstream keeps or makes itself cannot be bounded.")
         if kind == "reasoning" and not item.get("encrypted_content"):
             raise unsupported(
@@ -133,6 +133,8 @@ def _check_input(body: Mapping[str, object]) -> None:
                 "Reasoning that the upstream keeps cannot be bounded before the call; ask for it with include: "
                 "['reasoning.encrypted_content'], and send it back whole.",
             )
+        if "content" in item and "output" in item:
+            raise unsupported(f"{where}.output", "An item has content or an output.")
         for number, part in enumerate(_parts(item)):
             _check_part(part, f"{where}.{'content' if 'content' in item else 'output'}[{number}]")
 
@@ -140,9 +142,9 @@ def _check_input(body: Mapping[str, object]) -> None:
 def _check_part(part: object, where: str) -> None:
     if not isinstance(part, dict):
         raise wrong_type(where, "an object", part)
-    if part.get("type") in {"reasoning_text", "summary_text"}:
+    if part.get("type") in ("reasoning_text", "summary_text"):
         return
-    if part.get("type") not in MESSAGE_PARTS or part.get("file_id") is not None:
+    if not _is_one_of(part.get("type"), MESSAGE_PARTS) or part.get("file_id") is not None:
         raise unsupported(f"{where}.type", "Files, and what the upstream keeps, cannot be bounded before the call.")
 
 
@@ -152,12 +154,16 @@ def _check_tools(body: Mapping[str, object]) -> None:
         raise wrong_type("tools", "an array of objects", tools)
     for position, tool in enumerate(tools or ()):
         kind = tool.get("type") if isinstance(tool, dict) else None
-        if kind not in TOOLS:
+        if not _is_one_of(kind, TOOLS):
             problem = (
                 f"Unsupported value: 'tools[{position}].type' does not support {_json(kind)} here. What tools read that"
                 " the upstream runs cannot be bounded before the call. Supported values are: 'function' and 'custom'."
             )
             raise InvalidRequest(problem, param=f"tools[{position}].type", code="unsupported_value")
+
+
+def _is_one_of(kind: object, words: frozenset[str]) -> bool:
+    return isinstance(kind, str) and kind in words
 
 
 def _items(body: Mapping[str, object]) -> list[Any]:

@@ -56,6 +56,25 @@ def test_no_response_has_a_longer_prompt_than_its_bound(texts: list[str], instru
         assert tokens.count_prompt("gpt-4o", request.prompt()) <= request.prompt_bound()
 
 
+@pytest.mark.parametrize("kind", [None, 1, [], {}, ["message"], "made-up"], ids=str)
+def test_types_of_what_is_in_a_response_must_be_known(kind: Any) -> None:
+    for body in (
+        {"input": [{"type": kind, "role": "user", "content": "hello"}]},
+        {"input": [{"role": "user", "content": [{"type": kind, "text": "hello"}]}]},
+        {"input": "hello", "tools": [{"type": kind}]},
+    ):
+        with pytest.raises(InvalidRequest):
+            asked("responses", **body)
+
+
+@pytest.mark.parametrize("content", [None, "hello", []], ids=str)
+def test_a_file_in_an_output_is_refused_whatever_stands_beside_it(content: Any) -> None:
+    item = {"type": "function_call_output", "call_id": "c", "output": [{"type": "input_file", "file_id": "file-1"}]}
+    for given_item in (item, {**item, "content": content}):
+        with pytest.raises(InvalidRequest):
+            asked("responses", input=[given_item])
+
+
 def test_an_image_in_a_response_is_bounded_as_one_whatever_its_address() -> None:
     def image(address: str) -> ModelRequest:
         part = {"type": "input_image", "image_url": address, "detail": "high"}
