@@ -109,6 +109,7 @@ class Refusal(StrEnum):
 
     UNKNOWN_ACCESS_TOKEN = "unknown_access_token"
     LEASE_EXPIRED = "lease_expired"
+    MODEL_NOT_ALLOWED = "model_not_allowed"
     UNPRICED = "unpriced"  # its cost is limited, and nobody knows its price
     COUNT_FIRST = (
         "count_first"  # it would fit with a shortened completion; a counted prompt may leave room for all of it

@@ -165,6 +165,10 @@ class Need:
         """What is set aside for the call if so much completion (tokens, all choices together) is granted."""
         return Amount(1, self.prompt_bound + completion_granted, self.cost(completion_granted))
 
+    def whole(self) -> Need:
+        """The same need of a call that is not to be shortened."""
+        return replace(self, completion_least=self.completion_wanted)
+
     def cost(self, completion_tokens: int) -> int:
         """The most that the call may cost with so much completion, in nano-dollars; 0 when nobody knows its price."""
         if self.price is None:

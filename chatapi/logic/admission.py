@@ -57,6 +57,7 @@ class Admitted:
         candidate: the one of them that is asked now.
         prices: what models cost.
         units: what the call is measured in besides tokens, at most.
+        wanted: tokens of completion that were asked for, all choices together.
     """
 
     grant: Grant
@@ -65,11 +66,18 @@ class Admitted:
     candidate: Candidate
     prices: PriceBook
     units: Extras
+    wanted: int
 
     @property
     def request(self) -> ModelRequest:
         """The request as the upstream is asked it."""
         return self.candidate.request
+
+    @property
+    def clamped(self) -> int | None:
+        """The completion cap, in tokens per choice, where a limit made it shorter than what was asked for."""
+        granted = self.grant.call.completion_granted
+        return granted // self.request.choices if granted < self.wanted else None
 
     def charge(self, usage: Usage, *, answered: bool) -> Charge:
         """What the call is charged for this usage."""
@@ -122,7 +130,7 @@ def admit(runtime: Runtime, ask: Ask) -> Admitted:
     call = RunningCall(grant.call, runtime.writer, runtime.running, admission.deadline_s)
     if ask.client is not None:
         call.watch(ask.client)
-    return Admitted(grant, call, candidates, first, runtime.prices, units)
+    return Admitted(grant, call, candidates, first, runtime.prices, units, admission.need.completion_wanted)
 
 
 def _candidates(runtime: Runtime, request: ModelRequest, model: str) -> tuple[Candidate, ...]:
@@ -164,6 +172,9 @@ def _granted(runtime: Runtime, ask: Ask, admission: Admission, counted: Callable
         raise QuotaDenied(decision)
     if decision is Refusal.UNKNOWN_ACCESS_TOKEN:
         raise UnknownAccessToken
+    if decision is Refusal.MODEL_NOT_ALLOWED:
+        problem = f"You are not allowed to use the model `{admission.model}`."
+        raise InvalidRequest(problem, code="model_not_found", status=403)
     if decision is Refusal.UNPRICED:
         raise InvalidRequest("Cost is limited here, and the price of this model is not known.", param="model")
     if not isinstance(decision, Grant):

@@ -33,6 +33,8 @@ class Answer:
     usage: Usage
     grant: Grant
     standings: tuple[Standing, ...]
+    clamped: int | None = None
+    """The completion cap, in tokens per choice, where a limit made it shorter than what was asked for."""
 
 
 def run(runtime: Runtime, ask: Ask, *, relayed: bool = False) -> Answer:
@@ -68,7 +70,7 @@ def run(runtime: Runtime, ask: Ask, *, relayed: bool = False) -> Answer:
         raise
     call.settle(charge, "completed", reply.upstream_id)
     standings = tuple(standing.after(charge.amount, -call.held.hold) for standing in admitted.grant.standings)
-    return Answer(reply, charge.usage, admitted.grant, standings)
+    return Answer(reply, charge.usage, admitted.grant, standings, admitted.clamped)
 
 
 def open_stream(runtime: Runtime, ask: Ask, *, relayed: bool = False) -> MeteredStream:

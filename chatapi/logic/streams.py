@@ -26,6 +26,7 @@ class MeteredStream:
         self.grant = admitted.grant
         self.usage: Usage | None = None
         self.content_type = stream.content_type
+        self.clamped = admitted.clamped
         self._admitted = admitted
         self._stream = stream
         self._closing = threading.Lock()

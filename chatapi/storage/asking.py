@@ -158,10 +158,12 @@ class Asking:
             return Refusal.UNKNOWN_ACCESS_TOKEN
         if facts.renewed_at is None or facts.renewed_at + self._lease <= moment.now:
             return Refusal.LEASE_EXPIRED
+        if not facts.allows(admission.model):
+            return Refusal.MODEL_NOT_ALLOWED
         if admission.need.price is None and any(limit.metric is Metric.COST for limit, _ in seat.limits):
             return Refusal.UNPRICED
         standings = [measured.standing(moment.now) for measured in seat.measured]
-        fit = decide(admission.need, standings, moment.now)
+        fit = decide(admission.need if facts.clamps else admission.need.whole(), standings, moment.now)
         if isinstance(fit, Denial):
             return fit
         if admission.need.loose and fit.completion_granted < admission.need.completion_wanted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
 from functools import cache, lru_cache
 from typing import Any
 
@@ -62,11 +63,19 @@ class Facts:
         in_force: its access token is known, neither expired nor revoked, and its user and tenant are active.
         renewed_at: when the lease of the worker that asks was renewed last; None when it has none.
         rules: the limits that hold for it.
+        models: patterns of the models that are allowed, in as many lists as there are: each must have one that fits.
+        clamps: whether a call that fits under its limits only with a shorter completion is shortened, or denied.
     """
 
     in_force: bool
     renewed_at: datetime | None
     rules: Rules
+    models: tuple[tuple[str, ...], ...] = ()
+    clamps: bool = True
+
+    def allows(self, model: str) -> bool:
+        """Whether the principal may use this model (no alias)."""
+        return not self.models or all(any(fnmatchcase(model, each) for each in some) for some in self.models)
 
 
 class Calendar:
@@ -118,7 +127,9 @@ def facts(
 
 
 def _read(row: Sequence[Any], book: RuleBook, now: datetime) -> Facts:
-    _tenant, _user, _jti, _worker, expires_at, revoked_at, user_status, tenant_status, renewed_at, limits = row
+    expires_at, revoked_at, user_status, tenant_status, renewed_at, user_models, tenant_models, near_limit, limits = (
+        row[4:]
+    )
     in_force = (
         expires_at is not None
         and read_stamp(expires_at) > now
@@ -126,7 +137,15 @@ def _read(row: Sequence[Any], book: RuleBook, now: datetime) -> Facts:
         and user_status == "active"
         and tenant_status == "active"
     )
-    return Facts(in_force, None if renewed_at is None else read_stamp(renewed_at), book.read(limits or "[]"))
+    models = tuple(read_patterns(text) for text in (tenant_models, user_models) if text is not None)
+    renewed = None if renewed_at is None else read_stamp(renewed_at)
+    return Facts(in_force, renewed, book.read(limits or "[]"), models, near_limit != "refuse")
+
+
+@lru_cache(maxsize=4096)
+def read_patterns(text: str) -> tuple[str, ...]:
+    """The patterns of a JSON text, as `tenants.models` and `users.models` have it."""
+    return tuple(orjson.loads(text))
 
 
 def _moments(kind: Kind, given: FromClause) -> list[Executable]:
@@ -158,6 +177,9 @@ def _facts(kind: Kind, given: FromClause) -> list[Executable]:
             users.c.status,
             tenants.c.status,
             workers.c.renewed_at,
+            users.c.models,
+            tenants.c.models,
+            tenants.c.near_limit,
             set_limits.correlate(given).scalar_subquery(),
         ).select_from(here)
     ]

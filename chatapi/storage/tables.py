@@ -44,7 +44,10 @@ tenants = Table(
     Column("next_timezone_from", UtcDateTime),
     Column("status", Text, nullable=False, server_default="active"),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("models", Text),  # a JSON list of patterns of the models that are allowed; NULL: all
+    Column("near_limit", Text, nullable=False, server_default="clamp"),  # for calls that fit only shortened
     one_of("status", "active", "disabled", "closed"),
+    one_of("near_limit", "clamp", "refuse"),
 )
 
 users = Table(
@@ -58,6 +61,7 @@ users = Table(
     Column("given_hash", Text),  # what an import gave, where a login has replaced it by a stronger one
     Column("status", Text, nullable=False, server_default="active"),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("models", Text),  # as of a tenant; both must allow a model
     one_of("role", "user", "admin", "operator"),
     one_of("status", "active", "disabled", "closed"),
     belongs_to("tenants", ("tenant_id", "id")),

@@ -88,10 +88,10 @@ longer = [{ above = 200, prompt = "0.30", completion = "0.90" }]
     price = PriceBook.of(load(text).models).price("m", "openai", NOW)
     assert price is not None
     usage = Usage(100, 10, 100, 10)
-    extras = Extras(20, 30, 5, 40, 6, 1, "", Decimal("2.5"), 4, 1, 1)
+    extras = Extras(20, 30, 5, 40, 6, 1, "", 3, 4, 1, 1)
     prompt = 10 * 75 + Decimal(20) * Decimal("187.5") + 30 * 10_000 + 5 * 8_000 + 35 * 150
     completion = 10 * 1000 + 40 * 20_000 + 6 * 30_000 + 44 * 600
-    others = 10**6 + 2 * 10**7 + 250_000 + 60_000 + 10**7 + 2_500_000
+    others = 10**6 + 2 * 10**7 + 300_000 + 60_000 + 10**7 + 2_500_000
     assert price.cost(usage, extras) == prompt + completion + others
     assert price.cost(Usage(201, 1, 1, 0)) == 200 * 300 + 75 + 900 + 10**6  # a longer prompt; cached as before
     assert price.highest(prompt_bound=10) == Price(10_000, 30_000, 10**6)
