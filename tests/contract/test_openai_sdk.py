@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import openai
@@ -227,6 +228,21 @@ def test_what_makes_no_sense_is_a_bad_request_that_nobody_pays_for(
         )
     assert raised.value.type == "invalid_request_error"
     assert len(emulator.arrived()) == before
+
+
+def retrieve(name: str, client: Any) -> Any:
+    return client.models.retrieve(name)
+
+
+def test_models_are_listed_and_found_by_their_names(sdk: Sdk, gateway: Gateway) -> None:
+    listed = sdk.ask(lambda client: client.models.list(), gateway.somebody).data
+    assert listed
+    assert [sdk.ask(partial(retrieve, model.id), gateway.somebody) for model in listed] == listed
+    with pytest.raises(openai.NotFoundError) as raised:
+        sdk.ask(partial(retrieve, "no-model-has-this-name"), gateway.somebody)
+    assert raised.value.code == "model_not_found"
+    with pytest.raises(openai.AuthenticationError):
+        sdk.ask(lambda client: client.models.list(), "sk-no-access-token")
 
 
 def test_a_path_that_is_none_is_not_found(sdk: Sdk, gateway: Gateway) -> None:
