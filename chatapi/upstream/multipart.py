@@ -64,7 +64,7 @@ class Multipart:
 
 
 def _quoted(name: str) -> bytes:
-    """A name, escaped as HTML's forms do (WHATWG HTML, "multipart form data"), and with it whatever else some reader may
+    """A name, escaped as HTML's forms do (WHATWG HTML, "multipart form data"), and with it what else a reader may
     take for the end of the name or of its line."""
     return "".join(
         char if char.isprintable() and char not in '"\\' else quote(char, errors="replace") for char in name

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -65,6 +66,9 @@ def script(connection: socket.socket, request: Request) -> None:
         head = b"HTTP/1.1 200 OK\r\nContent-Type: image/svg+xml\r\nTransfer-Encoding: chunked\r\n"
         head += b"x-ratelimit-limit-requests: 9\r\nopenai-organization: ours\r\nset-cookie: a=b\r\n\r\n"
         connection.sendall(head + b"4\r\nsnd1\r\n")
+        if kind == "endless":
+            connection.sendall(b"4\r\nsnd2\r\n" * 2)
+            time.sleep(WAIT_S / 5)
         if kind == "broken":
             connection.shutdown(socket.SHUT_RDWR)
         else:
@@ -178,6 +182,13 @@ def test_speech_that_breaks_off_breaks_the_connection_and_is_charged_all_the_sam
     with pytest.raises(httpx2.TransportError):
         caller.post("/v1/audio/speech", {"model": "broken", "input": "hello", "voice": "x"})
     assert caller.charged() == ("upstream_error", "counted", tokens.count_text("broken", "hello"), 0)
+
+
+def test_who_leaves_while_sound_comes_is_charged_the_text(caller: Caller) -> None:
+    body = {"model": "endless", "input": "hello", "voice": "x"}
+    with caller.gateway.http.stream("/v1/audio/speech", json=body, access_token=caller.token) as made:
+        assert next(made.iter_raw()).startswith(b"snd1")
+    assert caller.charged() == ("client_gone", "counted", tokens.count_text("endless", "hello"), 0)
 
 
 def test_of_the_upstreams_headers_none_reaches_the_client_and_sound_is_never_a_page(caller: Caller) -> None:

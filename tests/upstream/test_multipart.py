@@ -11,6 +11,8 @@ from werkzeug.formparser import parse_form_data
 
 from chatapi.domain.model_request import Upload
 from chatapi.upstream.multipart import Multipart
+from chatapi.upstream.parcel import Parcel
+from tests.upstream.servers import response, serving, upstream_at
 
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="%"), min_size=1, max_size=12)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -40,6 +42,19 @@ def test_a_form_is_read_as_it_was_written(fields: dict[str, str | list[str]], co
         assert files["image[]"].read() == b""
         for file in files.values():
             file.close()
+
+
+def test_a_form_goes_up_by_threads_too_with_its_length() -> None:
+    answer = response(200, b'{"text": "Hi."}')
+    form = Multipart({"model": "m"}, [upload("file", "a", bytes(300_000))])
+    with serving(lambda connection, _: connection.sendall(answer)) as server, upstream_at(server.base_url) as calls:
+        reply = calls.upstream.relay(Parcel("/v1/audio/transcriptions", "m", form), call_id="c")
+    (asked,) = server.requests
+    assert asked.target == "/v1/audio/transcriptions"
+    assert asked.headers["content-type"] == form.content_type
+    assert "transfer-encoding" not in asked.headers
+    assert asked.body == b"".join(form.read())
+    assert reply.value == {"text": "Hi."}
 
 
 def test_large_files_are_sent_in_pieces_of_bounded_size() -> None:
