@@ -67,8 +67,9 @@ def script(connection: socket.socket, request: Request) -> None:
         head += b"x-ratelimit-limit-requests: 9\r\nopenai-organization: ours\r\nset-cookie: a=b\r\n\r\n"
         connection.sendall(head + b"4\r\nsnd1\r\n")
         if kind == "endless":
-            connection.sendall(b"4\r\nsnd2\r\n" * 2)
-            time.sleep(WAIT_S / 5)
+            for _ in range(50):  # until the gateway has had enough of it
+                connection.sendall(b"4\r\nsnd2\r\n")
+                time.sleep(0.1)
         if kind == "broken":
             connection.shutdown(socket.SHUT_RDWR)
         else:
