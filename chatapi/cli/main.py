@@ -16,6 +16,7 @@ COMMANDS = {  # where each one is: only the one that is called is imported, beca
     "users": "chatapi.cli.users",
     "tenants": "chatapi.cli.tenants",
     "limits": "chatapi.cli.limits",
+    "models": "chatapi.cli.models",
     "usage": "chatapi.cli.ledger",
     "sweep": "chatapi.cli.ledger",
     "audit": "chatapi.cli.ledger",

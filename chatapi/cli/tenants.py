@@ -1,4 +1,4 @@
-"""`chatapi tenants`: list, add, disable and enable them, set their time zones."""
+"""`chatapi tenants`: list, add, disable and enable them, set their time zones, and what happens near their limits."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import click
 
 from chatapi.cli.context import with_runtime
 from chatapi.cli.output import EXIT_CODES, show
+from chatapi.logic import permissions
 from chatapi.logic import tenants as logic
 from chatapi.logic.runtime import Runtime
 
@@ -74,3 +75,18 @@ def set_timezone(runtime: Runtime, tenant: str, timezone: str) -> None:
     begins = logic.set_timezone(runtime, tenant, timezone)
     when = f"from {begins.isoformat()} on" if begins else "from now on"
     click.echo(f"Tenant {tenant} has the time zone {timezone} {when}.", err=True)
+
+
+@tenants.command("near-limit", epilog=EXIT_CODES)
+@click.argument("tenant")
+@click.argument("what", type=click.Choice(["clamp", "refuse"]))
+@with_runtime
+def near_limit(runtime: Runtime, tenant: str, what: str) -> None:
+    """Say what becomes of a tenant's call that fits under a limit only with a shorter completion than was asked for.
+
+    "clamp" (as it is at first) has it answered as far as the limit allows, and the reply says so
+    (x-chatapi-clamped); "refuse" denies it.
+    """
+    permissions.set_near_limit(runtime, tenant, what)
+    what_is_done = "are shortened" if what == "clamp" else "are denied"
+    click.echo(f"Calls of tenant {tenant} that do not fit whole {what_is_done}.", err=True)

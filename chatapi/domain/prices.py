@@ -76,6 +76,11 @@ class ModelPrice:
         exact = Fraction(parts or 0, self._scale) + rest
         return (2 * exact.numerator + exact.denominator) // (2 * exact.denominator)
 
+    def per_million(self, usage: Usage) -> int | None:
+        """What a million times this usage costs in nano-dollars, each as if it were alone; None as for `cost`."""
+        parts = self._of(STANDARD, usage.prompt_tokens).parts(usage, NOTHING_ELSE)
+        return None if parts is None else round(Fraction(parts * 10**6, self._scale))
+
     def highest(
         self,
         extras: Extras = NOTHING_ELSE,

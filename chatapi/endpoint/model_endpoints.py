@@ -16,7 +16,7 @@ from chatapi.endpoint.bodies import json_object
 from chatapi.endpoint.dialects import openai_error
 from chatapi.endpoint.forms import form
 from chatapi.endpoint.policy import Auth, PolicedBlueprint
-from chatapi.endpoint.rate_limits import add_rate_limits
+from chatapi.endpoint.rate_limits import add_clamp, add_rate_limits
 from chatapi.endpoint.streaming import stream_response
 from chatapi.errors import UpstreamError
 from chatapi.logic.streams import MeteredStream
@@ -46,6 +46,7 @@ def _relay(endpoint: Endpoint, asked: ModelRequest) -> Response:
     answer = metered.run(asked, relayed=True)
     response = Response(answer.reply.body, content_type=answer.reply.content_type)
     add_rate_limits(response, answer.standings)
+    add_clamp(response, answer.clamped)
     return response
 
 

@@ -19,6 +19,12 @@ def add_rate_limits(response: Response, standings: Iterable[Standing]) -> None:
         response.headers[f"x-ratelimit-reset-{metric}"] = duration(standing.resets_after_s)
 
 
+def add_clamp(response: Response, cap: int | None) -> None:
+    """Say that a limit shortened the completion: to so many tokens per choice."""
+    if cap is not None:
+        response.headers["x-chatapi-clamped"] = str(cap)
+
+
 def duration(seconds: int) -> str:
     """Whole seconds as OpenAI writes durations: `6m0s`, `1s`."""
     hours, rest = divmod(seconds, 3600)

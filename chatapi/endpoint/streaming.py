@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from flask import Response
 
-from chatapi.endpoint.rate_limits import add_rate_limits
+from chatapi.endpoint.rate_limits import add_clamp, add_rate_limits
 from chatapi.logic.streams import MeteredStream
 
 
@@ -20,5 +20,6 @@ def stream_response(stream: MeteredStream, chunks: Iterable[bytes]) -> Response:
     response.headers["Cache-Control"] = "no-cache"
     response.headers["X-Accel-Buffering"] = "no"
     add_rate_limits(response, stream.grant.standings)
+    add_clamp(response, stream.clamped)
     response.call_on_close(stream.close)
     return response

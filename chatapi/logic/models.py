@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 
 import structlog
 
@@ -11,6 +12,7 @@ from chatapi.domain.principals import Claims
 from chatapi.errors import UpstreamError
 from chatapi.logic.runtime import Runtime
 from chatapi.logic.standings import standings
+from chatapi.storage.permissions import models_of
 from chatapi.upstream.listing import ListedModel as ServedModel
 
 __all__ = ["ModelList", "ServedModel", "listed"]
@@ -57,7 +59,16 @@ def listed(runtime: Runtime, claims: Claims, known: ModelList) -> dict[str, Serv
         DatabaseUnavailable: the database cannot answer.
     """
     standings(runtime, claims)
-    return known.of(runtime)
+    with runtime.database.read() as connection:
+        lists = [some for some in models_of(connection, claims.tenant_id, claims.user_id) if some is not None]
+    found = known.of(runtime)
+    if not lists:
+        return found
+    return {name: model for name, model in found.items() if _fits(runtime.upstreams.resolve(name), lists)}
+
+
+def _fits(model: str, lists: list[tuple[str, ...]]) -> bool:
+    return all(any(fnmatchcase(model, pattern) for pattern in patterns) for patterns in lists)
 
 
 def _configured(runtime: Runtime) -> Iterator[ServedModel]:

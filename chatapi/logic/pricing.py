@@ -13,6 +13,7 @@ from chatapi.domain.limits import Need, Price
 from chatapi.domain.model_request import ModelRequest
 from chatapi.domain.price_book import PriceBook
 from chatapi.domain.usage import Usage
+from chatapi.logic.runtime import Runtime
 
 
 def units_of(endpoint: str, request: ModelRequest) -> Extras:
@@ -55,6 +56,22 @@ def cost(prices: PriceBook, call: HeldCall, provider: str | None, usage: Usage, 
         measured = usage.extras if units is NOTHING_ELSE else _together(usage.extras, units)
         known = price.cost(usage, measured, usage.service_tier)
     return call.cost_bound if known is None else known
+
+
+def per_million(runtime: Runtime, name: str, at: datetime) -> list[dict[str, object]]:
+    """What a million tokens of a model (or alias) cost at each upstream that serves it, in nano-dollars; None where
+    nobody knows. Short prompts, standard service tier."""
+    model = runtime.upstreams.resolve(name)
+    rows = list[dict[str, object]]()
+    for upstream in runtime.upstreams:
+        if not upstream.serves(model):
+            continue
+        price = runtime.prices.price(model, upstream.prices_of, at)
+        kinds = {"prompt": Usage(1, 0), "cached_prompt": Usage(1, 1), "completion": Usage(0, 0, 1)}
+        costs: dict[str, object] = {kind: price and price.per_million(usage) for kind, usage in kinds.items()}
+        source = None if price is None else price.source
+        rows.append({"model": model, "upstream": upstream.name, **costs, "source": source})
+    return rows
 
 
 def _together(extras: Extras, units: Extras) -> Extras:

@@ -1,0 +1,77 @@
+"""`chatapi models`: say who may use which, show what they cost."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+
+from chatapi.cli.context import with_runtime
+from chatapi.cli.output import EXIT_CODES, show
+from chatapi.domain.money import in_dollars
+from chatapi.errors import InvalidInput
+from chatapi.logic import permissions
+from chatapi.logic.pricing import per_million
+from chatapi.logic.runtime import Runtime
+
+of_tenant = click.option("--tenant", help="This tenant, all its users together.")
+of_user = click.option("--user", help="This user; what its tenant may not use, it may not either.")
+
+
+@click.group(epilog=EXIT_CODES)
+def models() -> None:
+    """Say which models tenants and users may use, and show what models cost."""
+
+
+@models.command(epilog=EXIT_CODES)
+@click.argument("patterns", nargs=-1)
+@of_tenant
+@of_user
+@click.option("--all", "every", is_flag=True, help="Allow all models again.")
+@with_runtime
+def allow(runtime: Runtime, patterns: tuple[str, ...], tenant: str | None, user: str | None, *, every: bool) -> None:
+    """Allow a tenant or a user the models that fit PATTERNS, and no others, from the next call on.
+
+    A pattern is the name of a model, or one with * and ? in it, such as "gpt-4o*" (in quotation marks, for the shell
+    reads them too). Aliases stand for their models: allow those.
+    """
+    if every == bool(patterns):
+        raise InvalidInput("Name patterns of the models that are allowed, or say --all, and not both.")
+    permissions.allow_models(runtime, None if every else patterns, tenant=tenant, user=user)
+    allowed = "all models" if every else ", ".join(patterns)
+    click.echo(f"{'Tenant' if user is None else 'User'} {tenant or user} may use {allowed}.", err=True)
+
+
+@models.command("allowed", epilog=EXIT_CODES)
+@of_tenant
+@of_user
+@click.option("--json", "as_json", is_flag=True, help="A JSON list; models null is all.")
+@with_runtime
+def allowed(runtime: Runtime, tenant: str | None, user: str | None, *, as_json: bool) -> None:
+    """Show which models a tenant or a user may use: those that fit every line."""
+    if (tenant is None) == (user is None):
+        raise InvalidInput("Name a tenant or a user, and not both.")
+    found = permissions.allowed_models(runtime, tenant=tenant, user=user)
+    if as_json:
+        rows = [{"whose": whose, "models": patterns} for whose, patterns in found.items()]
+    else:
+        rows = [{"whose": whose, "models": "all" if some is None else ", ".join(some)} for whose, some in found.items()]
+    show(rows, ("whose", "models"), as_json=as_json)
+
+
+@models.command("price", epilog=EXIT_CODES)
+@click.argument("names", metavar="MODEL...", nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="A JSON list; nano-dollars per million tokens, null is unknown.")
+@with_runtime
+def price(runtime: Runtime, names: tuple[str, ...], *, as_json: bool) -> None:
+    """Show what a million tokens of models cost today, at each upstream that serves them, and where that is from."""
+    rows = [row for name in names for row in per_million(runtime, name, datetime.now(UTC))]
+    if not as_json:
+        rows = [
+            row | {kind: "unknown" if row[kind] is None else in_dollars(int(str(row[kind]))) for kind in KINDS}
+            for row in rows
+        ]
+    show(rows, ("model", "upstream", *KINDS, "source"), as_json=as_json)
+
+
+KINDS = ("prompt", "cached_prompt", "completion")
