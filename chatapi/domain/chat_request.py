@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from chatapi.domain import chat_prompt, model_names
+from chatapi.domain import chat_prompt
 from chatapi.domain.bounds import LEAST_COMPLETION, prompt_bound_of
 from chatapi.domain.fields import (
     boolean,
@@ -51,7 +51,7 @@ class ChatRequest(ModelRequest):
     @property
     def reasons(self) -> bool:
         """Whether the model may think in tokens that are never shown, so that a cut reply cannot be counted here."""
-        return not REASONING_FIELDS.isdisjoint(self.body) or model_names.reasons(self.model)
+        return not REASONING_FIELDS.isdisjoint(self.body) or self.model_reasons
 
     def in_words_of_its_model(self) -> ChatRequest:
         """The same request, for clients that know only `max_tokens` and `temperature`: models that reason refuse a

@@ -5,9 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import IO, ClassVar
+from typing import ClassVar, Self
 
+from chatapi.domain import model_names
 from chatapi.domain.limits import Need
+from chatapi.errors import InvalidRequest
 
 MARGIN_PER_BODY = 16
 """Tokens by which counting may be short of the truth, for every request: how models frame a prompt is not published."""
@@ -56,6 +58,7 @@ class ModelRequest(ABC):
         choices: over how many the completion is divided evenly.
         cap: the client's cap on the completion, in tokens per choice.
         files: of a form.
+        thinks: whether the model is known to think in tokens that are never shown, or not to; None: told by its name.
     """
 
     body: Mapping[str, object]
@@ -65,6 +68,7 @@ class ModelRequest(ABC):
     choices: int = 1
     cap: int | None = None
     files: tuple[Upload, ...] = ()
+    thinks: bool | None = None
 
     form: ClassVar[str]
     """How upstreams are asked and their replies read: a name in the table of `upstream.forms`."""
@@ -88,6 +92,25 @@ class ModelRequest(ABC):
             default_cap: tokens per choice, where the client asked for no cap.
         """
         return 0, 0
+
+    @property
+    def model_reasons(self) -> bool:
+        """Whether the model may think in tokens that are never shown."""
+        return model_names.reasons(self.model) if self.thinks is None else self.thinks
+
+    def of_model(self, model: str, *, thinks: bool | None, largest_cap: int | None) -> Self:
+        """The same request for the model that its name stands for.
+
+        Raises:
+            InvalidRequest: it asks for a longer completion than the model can give, in OpenAI's words.
+        """
+        if largest_cap is not None and self.cap is not None and self.cap > largest_cap:
+            problem = (
+                f"max_tokens is too large: {self.cap}. This model supports at most {largest_cap} completion tokens, "
+                f"whereas you provided {self.cap}."
+            )
+            raise InvalidRequest(problem, param="max_tokens", code="invalid_value")
+        return self if self.model == model and thinks is None else replace(self, model=model, thinks=thinks)
 
     @property
     def countable(self) -> bool:

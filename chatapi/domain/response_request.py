@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 import orjson
 
-from chatapi.domain import model_names
 from chatapi.domain.bounds import (
     CALL_OVERHEAD,
     LEAST_COMPLETION,
@@ -56,7 +55,7 @@ class ResponseRequest(ModelRequest):
     @property
     def countable(self) -> bool:
         """Not where the model may have thought unseen."""
-        return REASONING_FIELDS.isdisjoint(self.body) and not model_names.reasons(self.model)
+        return REASONING_FIELDS.isdisjoint(self.body) and not self.model_reasons
 
     def prompt_bound(self) -> int:
         """The bytes of all that is in the body, images at their bound, and what frames items and tools."""

@@ -137,6 +137,12 @@ def _candidates(runtime: Runtime, request: ModelRequest, model: str) -> tuple[Ca
     """Who may answer, in the order in which to try them: of those that can be asked this at all, those that are asked
     in the same form as the first, because the hold covers that one."""
     found, problem = list[Candidate](), None
+    described = runtime.upstreams.models.get(model)
+    request = request.of_model(
+        model,
+        thinks=described.reasons if described else None,
+        largest_cap=described.largest_completion_tokens if described else None,
+    )
     for upstream in runtime.upstreams.serving(model):
         try:
             found.append(Candidate(upstream, request.at(upstream.kind, model), upstream.name_of(model)))

@@ -25,6 +25,7 @@ cheap = "dear"
 [[models]]
 name = "dear"
 default_completion_tokens = 50
+largest_completion_tokens = 4000
 
 [[models.prices]]
 prompt = "1000"
@@ -146,3 +147,10 @@ def test_models_are_allowed_by_tenant_and_by_user_from_the_next_call_on(gateway:
     assert gateway.run("models", "allow", "--tenant", user.tenant).returncode == 1
     price = gateway.cli("models", "price", "cheap")
     assert "$1,000.00" in price and "configuration" in price
+
+
+def test_a_model_that_is_described_bounds_what_may_be_asked_of_it(gateway: Gateway, user: User) -> None:
+    refused = ask(gateway, gateway.token(user), model="cheap", max_tokens=5000)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "max_tokens")
+    assert "at most 4000 completion tokens" in refused.json()["error"]["message"]
+    assert gateway.usage(user.tenant) == []
