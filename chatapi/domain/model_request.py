@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import IO, ClassVar, Self
 
 from chatapi.domain import model_names
 from chatapi.domain.limits import Need
