@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import httpx2
-from gevent import get_hub, monkey
+from gevent import get_hub, monkey, sleep
 
 from chatapi.upstream.overseer import overseer
 from chatapi.upstream.patience import Patience
@@ -97,6 +97,7 @@ class Connection:
         try:
             for piece in pieces:
                 self._socket.sendall(piece)
+                sleep(0)  # the others' turn: an upstream that takes everything at once would let nobody else have one
         except TimeoutError as error:
             raise httpx2.WriteTimeout(str(error)) from error
         except (OSError, ValueError):
