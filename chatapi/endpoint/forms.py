@@ -16,6 +16,7 @@ from chatapi.errors import InvalidRequest
 
 MEDIA_TYPE = "multipart/form-data"
 MOST_PARTS = 1000
+MALFORMED = "The form breaks off before its end, or is not well formed"
 
 
 def form() -> tuple[dict[str, object], tuple[Upload, ...]]:
@@ -39,7 +40,9 @@ def form() -> tuple[dict[str, object], tuple[Upload, ...]]:
     except RequestEntityTooLarge:
         raise _too_large(settings.upload_limit_bytes) from None
     except (ClientDisconnected, ValueError):
-        raise InvalidRequest("The form breaks off before its end, or is not well formed") from None
+        raise InvalidRequest(MALFORMED) from None
+    if None in values or None in files:  # a part whose name cannot be read
+        raise InvalidRequest(MALFORMED)
     fields: dict[str, object] = {
         name: given[0] if len(given) == 1 else given for name, given in values.to_dict(flat=False).items()
     }

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import httpx2
 import openai
+import orjson
 
 from chatapi.errors import UpstreamUnreachable
 from chatapi.upstream.answer import Decoded
@@ -39,10 +40,19 @@ def ask(
     started_at = time.monotonic()
     try:
         with holding(cutoff):
-            response = client.post(PATH, cast_to=httpx2.Response, body=dict(body), options={"headers": headers})
+            response = client.post(PATH, cast_to=httpx2.Response, body=_spelled_out(body), options={"headers": headers})
     except UPSTREAM_FAULTS as error:
         fault = translate(error)
         raise (cut_here() if cutoff.is_cancelled() and fault.may_have_run else fault) from error
     exchange = Exchange(Decoded(response), timeouts, started_at, key_in(response.request.headers))
     cutoff.bind(exchange.close)
     return exchange
+
+
+def _spelled_out(value: object) -> object:
+    """The same without what only orjson can write: integers of more than 64 bits, as `endpoint.bodies` reads them."""
+    if isinstance(value, Mapping):
+        return {name: _spelled_out(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_spelled_out(item) for item in value]
+    return int(orjson.dumps(value)) if isinstance(value, orjson.Fragment) else value

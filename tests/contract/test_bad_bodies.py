@@ -177,6 +177,15 @@ def test_a_body_that_is_shorter_than_it_says_never_reaches_the_upstream(
     assert not faults.about(marker)
 
 
+@pytest.mark.parametrize("path", QUESTIONS)
+def test_integers_of_any_size_go_through(gateway: Gateway, faults: FaultyUpstream, path: str, marker: str) -> None:
+    numbers = [7, 2**64, -(10**40), {"inner": 2**64}]
+    body = {"model": "tiny", "messages": [{"role": "user", "content": marker, "numbers": numbers}]}
+    assert send(gateway, path, json.dumps(body).encode()).status_code == 200
+    (served,) = faults.about(marker)
+    assert served.body["messages"][-1]["numbers"] == numbers
+
+
 @pytest.mark.parametrize("path", ["/api?q=%ff%fe", "/api?q=%ED%A0%80"])
 def test_a_question_that_is_no_utf8_is_never_an_error_of_the_server(gateway: Gateway, path: str) -> None:
     assert gateway.http.get(path, access_token=gateway.somebody).status_code in (200, 400)

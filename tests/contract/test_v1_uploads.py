@@ -70,6 +70,18 @@ def test_fields_are_bounded_as_bodies_are(gateway: Gateway) -> None:
     assert send(gateway, 10, prompt="a" * (BODY_LIMIT * 2))[0] == 413
 
 
+@pytest.mark.parametrize("part", ['name="a\\"', 'name="a\\"; filename="b"', "noname"])
+def test_a_part_whose_name_cannot_be_read_is_refused(gateway: Gateway, upstream: ScriptedServer, part: str) -> None:
+    before = len(upstream.requests)
+    disposition = "--x\r\nContent-Disposition: form-data; "
+    parts = f'{disposition}{part}\r\n\r\na\r\n{disposition}name="file"; filename="b"\r\n\r\na\r\n--x--\r\n'
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    refused = gateway.http.post(PATH, content=parts.encode(), headers=kind, access_token=gateway.sign_in("many"))
+    assert (refused.status_code, refused.json()["error"]["type"]) == (400, "invalid_request_error")
+    assert "well formed" in refused.json()["error"]["message"]
+    assert len(upstream.requests) == before
+
+
 def test_a_form_in_chunks_is_bounded_too(gateway: Gateway) -> None:
     head = (
         f"POST {PATH} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
