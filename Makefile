@@ -47,9 +47,8 @@ $(CLIENTS)/.installed: tests/clients/requirements.txt
 	@touch $@
 
 $(NODE_CLIENTS)/.installed: tests/clients/package-lock.json
-	@command -v npm >/dev/null || { echo "make clients needs Node 20.15 or newer, with npm"; exit 1; }
-	@npm ci --prefix tests/clients --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel=error
-	@touch $@
+	@if command -v npm >/dev/null; then npm ci --prefix tests/clients --no-audit --no-fund --loglevel=error && touch $@; \
+	else echo "There is no npm: what needs Node 20.15 or newer is skipped"; fi
 
 proof: install  ## Run the metering protocol's state machine with thousands of examples (most of an hour)
 	@CHATAPI_PROOF=1 $(BIN)/python -m pytest --timeout=0 tests/concurrency $(ARGS)

@@ -14,14 +14,14 @@ pytestmark = pytest.mark.clients
 
 TEXT, CITY = "Hello from aimock.", {"name": "Paris", "people": 2_100_000}
 SUNNY = "It is sunny in Paris."
-ERRORS = ("unauthorised", "quota", "rate_limited")
+ERRORS = ("broken_off", "unauthorised", "quota", "rate_limited")
 CHAT = ("chat", "stream")
 MOCKED = {
     "openai_sync.py": (*CHAT, "truncated", "tools", "structured", "responses", *ERRORS),
-    "openai_async.py": (*CHAT, "at_once", "tools", "structured", *ERRORS),
+    "openai_async.py": (*CHAT, "at_once", "tools", "structured", *ERRORS[1:]),
     "langchain_program.py": (*CHAT, "tools", "structured", "embeddings_of_ids", *ERRORS),
     "llm_program.py": (*CHAT, "tools", "structured", *ERRORS),
-    "instructor_program.py": ("chat", "tools", "structured", "stream", *ERRORS),
+    "instructor_program.py": ("chat", "tools", "structured", "stream", *ERRORS[1:]),
     "pydantic_ai_program.py": (*CHAT, "tools", "structured", "structured_by_tool", "responses", *ERRORS),
     "openai_node.mjs": (*CHAT, "truncated", "tools", "tools_stream", "structured", "responses", *ERRORS),
     "vercel_openai.mjs": (*CHAT, "truncated", "tools", "structured", *ERRORS),
@@ -119,6 +119,12 @@ def gave_the_city(result: dict[str, Any], _: str) -> None:
     assert result["value"] == CITY
 
 
+def broke(result: dict[str, Any], _: str) -> None:
+    """A stream that is cut must not look whole."""
+    assert "answered" not in result, result
+    assert result["error"], result
+
+
 def was_refused(status: int, *words: str) -> Any:
     def check(result: dict[str, Any], _: str) -> None:
         assert "answered" not in result
@@ -140,6 +146,7 @@ CHECKS = {
     "tools_stream": used_the_tool,
     "structured": gave_the_city,
     "structured_by_tool": gave_the_city,
+    "broken_off": broke,
     "unauthorised": was_refused(401),
     "quota": was_refused(429, "limit of 0 requests per day"),
     "rate_limited": was_refused(429),

@@ -52,6 +52,7 @@ class Answer:
     path: str
     status: int
     body: bytes
+    whole: bool
 
 
 class Recorder:
@@ -108,21 +109,28 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        body = b""
-        while piece := answer.read1(65536):
-            body += piece
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        body, whole = b"", True
+        try:
+            while piece := answer.read1(65536):
+                body += piece
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        except (http.client.HTTPException, ConnectionError):
+            whole = False
         connection.close()
         call = self.headers.get(CALL_ID_HEADER)
         if call is not None:  # before the client can know that this is the end
-            self.server.recorder.answers[call] = Answer(self.path, answer.status, body)
-        self.wfile.write(b"0\r\n\r\n")
+            self.server.recorder.answers[call] = Answer(self.path, answer.status, body, whole)
+        if whole:
+            self.wfile.write(b"0\r\n\r\n")
+        self.close_connection = not whole
 
 
 def said(answer: Answer) -> Reported | Unreported:
     """The usage in an answer, plain or streamed: the last that there is."""
     if answer.status != 200:
         return Reported(status=answer.status)
+    if not answer.whole:
+        return Unreported(whole=False)
     usages = [usage for usage in map(_usage_in, _objects(answer.body)) if usage]
     if not usages:
         return Unreported()

@@ -11,6 +11,13 @@ on({ userMessage: "Meet a limit" }, {
   status: 429,
   retryAfter: 7,
 });
+mock.addFixture({
+  match: { userMessage: "Break off" },
+  response: { content: "This will not come to its end." },
+  chunkSize: 5,
+  latency: 50,
+  truncateAfterChunks: 3,
+});
 on({ userMessage: "A long one" }, { content: "This would be lon", finishReason: "length" });
 on({ userMessage: "weather", hasToolResult: false }, {
   toolCalls: [{ id: "call_weather", name: "get_weather", arguments: '{"city":"Paris"}' }],

@@ -10,6 +10,7 @@ from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
 from steps import (
     BASE_URL,
+    BROKEN,
     CITY,
     EMBEDDING_MODEL,
     HELLO,
@@ -80,6 +81,10 @@ def embedded(*, as_text: bool) -> dict[str, Any]:
     )
     vectors = made.embed_documents(["one", "two"])
     return {"vectors": len(vectors), "same_size": len(vectors[0]) == len(vectors[1])}
+
+
+def broken_off() -> dict[str, Any]:
+    return raised(lambda: list(model().stream(BROKEN)))
 
 
 def unauthorised() -> dict[str, Any]:

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from steps import BASE_URL, CITY, HELLO, KEY, LIMIT, MODEL, POOR_KEY, WEATHER, WRONG_KEY, main
+from steps import BASE_URL, BROKEN, CITY, HELLO, KEY, LIMIT, MODEL, POOR_KEY, WEATHER, WRONG_KEY, main
 
 FOLDER = tempfile.TemporaryDirectory(prefix="chatapi-llm-")
 ENTRY = """
@@ -61,6 +61,10 @@ def structured() -> dict[str, Any]:
 def failing(key: str, text: str) -> dict[str, Any]:
     done = llm(text, key=key)
     return {"error": done.stderr, "status": next((code for code in (401, 429) if str(code) in done.stderr), None)}
+
+
+def broken_off() -> dict[str, Any]:
+    return failing(KEY, BROKEN)
 
 
 def unauthorised() -> dict[str, Any]:

@@ -64,6 +64,11 @@ await given.main({
     for await (const one of client().models.list()) ids.push(one.id);
     return { ids, found: (await client().models.retrieve(ids[0])).id === ids[0] };
   },
+  broken_off: () =>
+    given.raised(async () => {
+      const stream = await client().chat.completions.create({ model, messages: user(given.BROKEN), stream: true });
+      for await (const _ of stream);
+    }),
   unauthorised: () => given.raised(() => ask(client(given.WRONG_KEY))),
   quota: () => given.raised(() => ask(client(given.POOR_KEY, 2))),
   rate_limited: () => given.raised(() => ask(client(), given.LIMIT)),

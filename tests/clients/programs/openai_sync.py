@@ -9,6 +9,7 @@ from openai import OpenAI, pydantic_function_tool
 from pydantic import BaseModel
 from steps import (
     BASE_URL,
+    BROKEN,
     CITY,
     EMBEDDING_MODEL,
     HELLO,
@@ -90,6 +91,11 @@ def models() -> dict[str, Any]:
 
 def truncated() -> dict[str, Any]:
     return chat(text=LONG)
+
+
+def broken_off() -> dict[str, Any]:
+    asked: list[Any] = [{"role": "user", "content": BROKEN}]
+    return raised(lambda: list(client.chat.completions.create(model=MODEL, messages=asked, stream=True)))
 
 
 def unauthorised() -> dict[str, Any]:

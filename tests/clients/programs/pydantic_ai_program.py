@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic_ai import Agent, NativeOutput
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 from pydantic_ai.providers.openai import OpenAIProvider
-from steps import BASE_URL, CITY, HELLO, KEY, LIMIT, MODEL, POOR_KEY, WEATHER, WRONG_KEY, main, raised, waited
+from steps import BASE_URL, BROKEN, CITY, HELLO, KEY, LIMIT, MODEL, POOR_KEY, WEATHER, WRONG_KEY, main, raised, waited
 from steps import weather as weather_in
 
 
@@ -32,12 +32,16 @@ def chat() -> dict[str, Any]:
     return {"text": result.output, "usage": figures}
 
 
-def stream() -> dict[str, Any]:
+def streamed(text: str) -> str:
     async def read() -> str:
-        async with agent().run_stream(HELLO, model_settings={"max_tokens": 9}) as result:
+        async with agent().run_stream(text, model_settings={"max_tokens": 9}) as result:
             return "".join([piece async for piece in result.stream_text(delta=True, debounce_by=None)])
 
-    return {"text": waited(read())}
+    return str(waited(read()))
+
+
+def stream() -> dict[str, Any]:
+    return {"text": streamed(HELLO)}
 
 
 def tools() -> dict[str, Any]:
@@ -63,6 +67,10 @@ def structured_by_tool() -> dict[str, Any]:
 
 def responses() -> dict[str, Any]:
     return {"text": agent(kind=OpenAIResponsesModel).run_sync(HELLO).output}
+
+
+def broken_off() -> dict[str, Any]:
+    return raised(lambda: streamed(BROKEN))
 
 
 def unauthorised() -> dict[str, Any]:

@@ -11,6 +11,7 @@ export const HELLO = "Say hello.";
 export const WEATHER = "How is the weather?";
 export const CITY = "Describe a city.";
 export const LIMIT = "Meet a limit.";
+export const BROKEN = "Break off.";
 export const LONG = "A long one.";
 
 export const weather = (city) => `It is sunny in ${city}.`;

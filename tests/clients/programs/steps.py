@@ -13,13 +13,8 @@ BASE_URL, KEY = os.environ["CHATAPI_BASE_URL"], os.environ["CHATAPI_KEY"]
 WRONG_KEY, POOR_KEY = "sk-no-access-token", os.environ["CHATAPI_POOR_KEY"]
 MODEL = os.environ["CHATAPI_MODEL"]
 EMBEDDING_MODEL = "text-embedding-3-small"
-HELLO, WEATHER, CITY, LIMIT, LONG = (
-    "Say hello.",
-    "How is the weather?",
-    "Describe a city.",
-    "Meet a limit.",
-    "A long one.",
-)
+HELLO, WEATHER, CITY = "Say hello.", "How is the weather?", "Describe a city."
+LIMIT, LONG, BROKEN = "Meet a limit.", "A long one.", "Break off."
 SAY = {"role": "user", "content": HELLO}
 
 

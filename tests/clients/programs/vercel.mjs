@@ -20,17 +20,23 @@ export function stepsOf(chat, embedding) {
     const { text, usage, finishReason } = await generateText({ ...options(prompt, key), maxOutputTokens: 16 });
     return { text, usage: usageOf(usage), finish: finishReason };
   };
+  const read = async (prompt) => {
+    const failures = [];
+    const onError = ({ error }) => failures.push(error);
+    const stream = streamText({ ...options(prompt), maxOutputTokens: 16, onError });
+    let text = "";
+    for await (const piece of stream.textStream) text += piece;
+    if (failures.length) throw failures[0];
+    return { text, usage: stream.usage };
+  };
   return {
     chat: () => ask(given.HELLO),
     truncated: () => ask(given.LONG),
     async stream() {
-      const failures = [];
-      const stream = streamText({ ...options(given.HELLO), maxOutputTokens: 16, onError: ({ error }) => failures.push(error) });
-      let text = "";
-      for await (const piece of stream.textStream) text += piece;
-      if (failures.length) throw failures[0];
-      return { text, usage: usageOf(await stream.usage) };
+      const { text, usage } = await read(given.HELLO);
+      return { text, usage: usageOf(await usage) };
     },
+    broken_off: () => given.raised(() => read(given.BROKEN)),
     async tools() {
       const done = await generateText({ ...options(given.WEATHER), tools, stopWhen: stepCountIs(3) });
       const [called] = done.steps[0].toolCalls;
