@@ -70,7 +70,7 @@ def test_fields_are_bounded_as_bodies_are(gateway: Gateway) -> None:
     assert send(gateway, 10, prompt="a" * (BODY_LIMIT * 2))[0] == 413
 
 
-@pytest.mark.parametrize("part", ['name="a\\"', 'name="a\\"; filename="b"', "noname"])
+@pytest.mark.parametrize("part", ['name="a\\"', 'filename="b"', "noname"])
 def test_a_part_whose_name_cannot_be_read_is_refused(gateway: Gateway, upstream: ScriptedServer, part: str) -> None:
     before = len(upstream.requests)
     disposition = "--x\r\nContent-Disposition: form-data; "
