@@ -63,7 +63,7 @@ def _with_other_methods(path: str, item: Piece) -> Piece:
     """`HEAD` is where nobody must say who they are: elsewhere a GET costs tokens that nobody would see."""
     get = item.get("get")
     head = {"head": head_of(get)} if get is not None and "security" in get else {}
-    return item | head | {"options": options_of(path, dialect_of(path))}
+    return item | head | {"options": options_of(path, next(iter(item.values())), dialect_of(path))}
 
 
 def _used(responses: Piece, paths: Piece) -> Piece:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from chatapi.domain.image_request import MOST_IMAGES, MOST_PARTIAL_IMAGES
 from chatapi.domain.speech_request import FASTEST, LONGEST_INPUT, SLOWEST, STREAM_FORMATS
-from chatapi.endpoint.openapi.pieces import Piece, array, nullable, obj, string
+from chatapi.endpoint.openapi.pieces import Piece, nullable, obj, string
 from chatapi.endpoint.openapi.questions import schema_of_model
 
 FLAG = "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|[01]|)$"
@@ -42,12 +42,10 @@ def _images() -> Piece:
 
 
 def _image_edit() -> Piece:
-    several = array(FILE, "Several images.")
     fields: Piece = {
         "model": schema_of_model(),
         "prompt": string("What is to be seen."),
-        "image": FILE | {"description": "The image."},
-        "image[]": several,
+        "image": FILE | {"description": "The image; or `image[]`, once for each of several."},
         "mask": FILE | {"description": "Where it may be changed."},
         "n": string(f"How many images: 1 to {MOST_IMAGES}.", pattern="^0{0,7}([1-9]|10)$"),
         "stream": string("Whether the reply comes as it is made.", pattern=FLAG),

@@ -9,7 +9,7 @@ from chatapi.endpoint.dialects import Dialect
 from chatapi.endpoint.openapi.operations import asked_in_json, operation
 from chatapi.endpoint.openapi.pieces import EVENTS, FORM, JSON, Piece, array, body, integer, obj, reply, schema, string
 from chatapi.endpoint.openapi.questions import MESSAGES
-from chatapi.endpoint.openapi.refusals import OF_OPENAI, RATE_LIMITS, REQUEST_ID, refused
+from chatapi.endpoint.openapi.refusals import OF_LIMITS, OF_OPENAI, REQUEST_ID, refused
 
 TAG = "OpenAI"
 PROMPT = "A lighthouse in the fog."
@@ -135,8 +135,8 @@ def paths() -> Piece:
 
 
 def _operation(endpoint: Endpoint, told: _Told) -> Piece:
-    answers = told.answers | ({EVENTS: string()} if endpoint.streams else {})
-    answer = reply("The upstream's reply.", answers, (REQUEST_ID, *RATE_LIMITS))
+    answers = told.answers | ({EVENTS: {"description": "Events."}} if endpoint.streams else {})
+    answer = reply("The upstream's reply.", answers, (REQUEST_ID, *OF_LIMITS))
     request = body(schema(told.takes), told.example, FORM if endpoint.takes_files else JSON)
     replies = asked_in_json(Dialect.OPENAI, *OF_OPENAI) | {"200": answer}
     return operation(TAG, told.name, told.summary, told.more, replies, request=request)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chatapi.endpoint.dialects import Dialect
 from chatapi.endpoint.openapi.pieces import Piece, ref, reply
-from chatapi.endpoint.openapi.refusals import OF_BEARER, OF_BODIES, REQUEST_ID, refused
+from chatapi.endpoint.openapi.refusals import OF_BODIES, OF_CALLS, REQUEST_ID, refused
 
 OPEN: list[Piece] = []
 """The security of routes that need no access token."""
@@ -44,16 +44,17 @@ def operation(
 
 def asked_in_json(dialect: Dialect, *statuses: int) -> Piece:
     """The refusals of a route that takes an access token and a body."""
-    return refused(dialect, *OF_BEARER, *OF_BODIES, *statuses)
+    return refused(dialect, *OF_CALLS, *OF_BODIES, *statuses)
 
 
-def options_of(path: str, dialect: Dialect) -> Piece:
+def options_of(path: str, operation_of_path: Piece, dialect: Dialect) -> Piece:
     """`OPTIONS`, which every route answers alike."""
     told = reply("The methods are in `Allow`.", headers=(REQUEST_ID, "Allow"))
-    name = "options_" + path.strip("/").replace("/", "_").replace(".", "_").replace("{", "").replace("}", "")
-    return operation(
-        "Methods", name, "Tell the methods of this route", "", {"204": told} | refused(dialect), public=True
-    )
+    replies = {"204": told} | refused(dialect)
+    name = f"options_{operation_of_path['operationId']}"
+    made = operation("Methods", name, f"Tell the methods of {path}", "", replies, public=True)
+    in_path = [given for given in operation_of_path.get("parameters", ()) if given.get("in") == "path"]
+    return made | ({"parameters": in_path} if in_path else {})
 
 
 def head_of(get: Piece) -> Piece:

@@ -30,9 +30,9 @@ METHODS = ("get", "post", "put", "patch", "delete")
 BOUNDS = {
     "minimum": "at least {}",
     "maximum": "at most {}",
-    "minLength": "at least {} characters",
+    "minLength": "{} or more characters",
     "maxLength": "at most {} characters",
-    "minItems": "at least {} items",
+    "minItems": "{} or more items",
 }
 
 

@@ -19,9 +19,9 @@ from chatapi.endpoint.openapi.pieces import (
     string,
 )
 from chatapi.endpoint.openapi.refusals import (
-    OF_BEARER,
     OF_BODIES,
-    RATE_LIMITS,
+    OF_CALLS,
+    OF_LIMITS,
     REQUEST_ID,
     RETRY_AFTER,
     refusal,
@@ -105,7 +105,7 @@ def _api() -> Piece:
     failed = (
         "The upstream failed: `An error occurred in the chatgpt request, …` and the reason. Or a fault of this service."
     )
-    replies = refused(Dialect.ENVELOPE, *(status for status in OF_BEARER if status != 502)) | {
+    replies = refused(Dialect.ENVELOPE, *(status for status in OF_CALLS if status != 502)) | {
         "200": reply("The answer.", {JSON: schema("Answer")}, (REQUEST_ID,)),
         "500": refusal(Dialect.ENVELOPE, failed),
     }
@@ -136,7 +136,7 @@ def _chatgpt_prompt() -> Piece:
 def _chat() -> Piece:
     streamed = "The answer's text, piece by piece, without `data:`. One that breaks off ends the connection early."
     answer = reply(
-        streamed, {EVENTS: string()}, (REQUEST_ID, *RATE_LIMITS), **{"Cache-Control": ref("headers", "Cache-Control")}
+        streamed, {EVENTS: string()}, (REQUEST_ID, *OF_LIMITS), **{"Cache-Control": ref("headers", "Cache-Control")}
     )
     return operation(
         QUESTIONS,

@@ -10,12 +10,15 @@ RETRY_AFTER = "Retry-After"
 RATE_LIMITS = tuple(
     f"x-ratelimit-{what}-{metric}" for metric in ("requests", "tokens") for what in ("limit", "remaining", "reset")
 )
+OF_LIMITS = (*RATE_LIMITS, "x-chatapi-clamped")
+"""What an answer may say of limits."""
 SHAPES = {Dialect.ENVELOPE: "Refusal", Dialect.TEXT: "RefusalText", Dialect.OPENAI: "Error"}
 
 WHY = {
     400: "The request is wrong; the message says what.",
     401: "No access token, or one that is not valid, expired, revoked, or of a user or tenant that is not served.",
-    404: "There is no such thing; or the upstream says so.",
+    403: "The model is not one that you may ask.",
+    404: "There is no such model; or the upstream says so.",
     408: "The headers or the body came too slowly.",
     409: "The upstream refused the request as a conflict.",
     413: "The body is too large.",
@@ -33,9 +36,9 @@ WHY = {
 }
 EVERYWHERE = (400, 408, 414, 417, 431, 500, 501)
 """What any request may meet, whatever route it names."""
-OF_BEARER = (401, 429, 502, 503)
+OF_CALLS = (401, 403, 404, 429, 502, 503)
 OF_BODIES = (413, 415)
-OF_OPENAI = (404, 409, 422, 504)
+OF_OPENAI = (409, 422, 504)
 PROTOCOL = frozenset({408, 414, 417, 431, 501})
 """Of these, what is no matter of the route at all."""
 
@@ -70,9 +73,9 @@ def _refusal(dialect: Dialect, status: int) -> Piece:
         headers[RETRY_AFTER] = ref("headers", RETRY_AFTER)
     elif status in {429, 502, 504}:
         headers[RETRY_AFTER] = ref("headers", "Retry-After-if-known")
-    if is_openai and status not in PROTOCOL:
-        if status in {429, 502, 503}:
-            headers["x-should-retry"] = ref("headers", "x-should-retry")
+    if is_openai and status in {429, 502, 503}:
+        headers["x-should-retry"] = ref("headers", "x-should-retry")
+    if is_openai and status not in PROTOCOL | {401, 500, 503}:
         headers |= {name: ref("headers", name) for name in RATE_LIMITS}
     return made
 
@@ -89,6 +92,9 @@ def headers() -> Piece:
         "WWW-Authenticate": _header("RFC 6750.", string(pattern='^Bearer( error="invalid_token")?$')),
         "x-should-retry": _header(
             "`false` where an SDK's own tries within seconds cannot help.", string(enum=["false"]), required=False
+        ),
+        "x-chatapi-clamped": _header(
+            "To how many tokens a limit shortened each choice, where one did.", integer(), required=False
         ),
         "ETag": _header("Of this version's reply.", string(minLength=1)),
         "Cache-Control": _header("How long the reply may be kept.", string(minLength=1)),

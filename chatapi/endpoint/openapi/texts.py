@@ -12,6 +12,7 @@ from chatapi.endpoint.openapi.questions import schema_of_model
 
 PARTS = [part for part in chat_request.PARTS if part != "file"]
 LARGEST_ID = 2**64 - 1
+NOTHING: Piece = {"enum": [None, False, "", 0, [], {}]}
 
 
 def schemas() -> Piece:
@@ -27,7 +28,7 @@ def schemas() -> Piece:
         "Completion": _sampled("model prompt", {"prompt": schema("Input")}),
         "Response": _response(),
         "ResponseItem": _response_item(),
-        "ResponsePart": obj("type", {"type": one_of_words(sorted(RESPONSE_PARTS)), "file_id": {"type": "null"}}),
+        "ResponsePart": obj("type", {"type": one_of_words(sorted(RESPONSE_PARTS))}, "Without a `file_id`."),
         "Embeddings": obj("model input", {"model": schema_of_model(), "input": schema("Input")}),
         "Moderation": obj("input", {"model": _model_or_default(), "input": _moderated()}),
     }
@@ -85,28 +86,24 @@ def _response() -> Piece:
     tool = obj("type", {"type": one_of_words(sorted(response_request.TOOLS))})
     fields["tools"] = nullable(array(tool, "Those that the upstream would run itself are refused.", least=0))
     nothing = {"description": "What the upstream keeps cannot be bounded before the call: absent, null or empty."}
-    fields |= {name: nothing | {"enum": [None, False, "", 0, [], {}]} for name in response_request.KEPT_ELSEWHERE}
+    fields |= dict.fromkeys(response_request.KEPT_ELSEWHERE, nothing | NOTHING)
     return obj("model input", fields, "Other fields go to the upstream as they are.")
 
 
 def _response_item() -> Piece:
-    parts = {"anyOf": [{"type": ["string", "null"]}, array(schema("ResponsePart"), least=0)]}
+    parts = array(schema("ResponsePart"), least=0)
+    text_or_parts = {"description": "A text, or parts.", "anyOf": [{"not": {"type": "array"}}, parts]}
     fields = {
         "type": one_of_words(sorted(response_request.ITEMS), "`message` where there is a `role`."),
-        "role": string(),
-        "content": parts,
-        "output": parts,
-        "encrypted_content": string("Of reasoning; needed there."),
+        "content": text_or_parts,
+        "output": text_or_parts,
     }
-    kinds = [
-        {"required": ["role"]},
-        {"required": ["type"]},
-    ]
     reasoning: Piece = {
         "if": {"required": ["type"], "properties": {"type": {"const": "reasoning"}}},
-        "then": {"required": ["encrypted_content"], "properties": {"encrypted_content": {"minLength": 1}}},
+        "then": {"required": ["encrypted_content"], "properties": {"encrypted_content": {"not": NOTHING}}},
     }
-    return obj("", fields, anyOf=kinds, **reasoning)
+    kept = "Reasoning needs its `encrypted_content`: what the upstream keeps of it cannot be bounded before the call."
+    return obj("", fields, kept, anyOf=[{"required": ["role"]}, {"required": ["type"]}], **reasoning)
 
 
 def _model_or_default() -> Piece:

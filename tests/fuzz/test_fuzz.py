@@ -1,0 +1,68 @@
+"""schemathesis over our own OpenAPI document: whatever is sent, no error of the server, and no reply that the document
+does not have.
+
+`make fuzz` runs it for minutes, each time with other data; `make test` for seconds, always with the same.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chatapi.upstream.demo import DemoServer
+from tests.support.gateway import SHARED_SETTINGS, Gateway, MakeGateway
+from tests.support.postgres import FreshDatabase
+from tests.support.processes import clean_environment
+
+CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
+LONG = "CHATAPI_FUZZ" in os.environ
+SHORT_RUN = ("--phases=examples,coverage", "--seed=1", "--generation-deterministic")
+LONG_RUN = ("--phases=examples,coverage,fuzzing", "--generation-database=none", "--max-time=200")
+PATIENCE_S = 280
+
+
+@pytest.fixture(scope="module")
+def demo_url() -> Iterator[str]:
+    """An upstream that answers every endpoint, and never fails."""
+    server = DemoServer("127.0.0.1", 0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.base_url
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def fuzzed(lasting_database: FreshDatabase, make_lasting_gateway: MakeGateway, demo_url: str) -> Gateway:
+    gateway = make_lasting_gateway(
+        lasting_database("sqlite"), upstream_url=demo_url, environment=SHARED_SETTINGS, start=False
+    )
+    gateway.start_with_users()
+    return gateway
+
+
+def test_no_request_makes_the_server_fail_or_answer_as_is_not_documented(fuzzed: Gateway, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("schemathesis")),
+            f"--config-file={CONFIGURATION}",
+            "run",
+            f"{fuzzed.base_url}/openapi.json",
+            "--no-color",
+            *(LONG_RUN if LONG else SHORT_RUN),
+        ],
+        cwd=tmp_path,
+        env=clean_environment({"ACCESS_TOKEN": fuzzed.somebody}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert "unexpected_error" not in fuzzed.log()
