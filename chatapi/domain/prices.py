@@ -42,6 +42,8 @@ class ModelPrice:
     request: Fraction = Fraction(0)
     _scale: int = field(init=False, repr=False, compare=False)
     _rates: Mapping[str, tuple[Rates, ...]] = field(init=False, repr=False, compare=False)
+    _lengths: tuple[int, ...] = field(init=False, repr=False, compare=False)  # of prompts, above which levels begin
+    _bounds: dict[tuple[int, bool], Price | None] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         levels = {tier: tuple(sorted(each, key=lambda level: level.above)) for tier, each in self.levels.items()}
@@ -53,6 +55,7 @@ class ModelPrice:
         object.__setattr__(self, "units", MappingProxyType(units))
         object.__setattr__(self, "_scale", scale)
         object.__setattr__(self, "_rates", rates)
+        object.__setattr__(self, "_lengths", tuple(sorted({level.above for each in levels.values() for level in each})))
 
     def cost(self, usage: Usage, extras: Extras = NOTHING_ELSE, service_tier: str = STANDARD) -> int | None:
         """What a call cost in nano-dollars: one exact sum, rounded once, half up.
@@ -80,6 +83,13 @@ class ModelPrice:
         """What a million times this usage costs in nano-dollars, each as if it were alone; None as for `cost`."""
         parts = self._of(STANDARD, usage.prompt_tokens).parts(usage, NOTHING_ELSE)
         return None if parts is None else round(Fraction(parts * 10**6, self._scale))
+
+    def bound(self, prompt_bound: int, *, completes: bool) -> Price | None:
+        """`highest` for calls that use nothing but tokens, which is remembered."""
+        place = (bisect_left(self._lengths, max(prompt_bound, 1)), completes)
+        if place not in self._bounds:
+            self._bounds[place] = self.highest(prompt_bound=prompt_bound, completes=completes)
+        return self._bounds[place]
 
     def highest(
         self,

@@ -32,16 +32,19 @@ def units_of(endpoint: str, request: ModelRequest) -> Extras:
 def priced(prices: PriceBook, model: str, providers: Iterable[str | None], need: Need, units: Extras) -> Need:
     """The need with the most that a token of it, and the call, can cost at whichever provider answers it; without a
     price where one of them has none for it."""
-    highest = Price(0, 0)
-    now = datetime.now(UTC)
+    highest: Price | None = None
+    now, completes = datetime.now(UTC), need.completion_wanted > 0
     for provider in providers:
         price = prices.price(model, provider, now)
         if price is None:
             return need
-        most = price.highest(units, prompt_bound=need.prompt_bound, completes=need.completion_wanted > 0)
+        if units is NOTHING_ELSE:
+            most = price.bound(need.prompt_bound, completes=completes)
+        else:
+            most = price.highest(units, prompt_bound=need.prompt_bound, completes=completes)
         if most is None:
             return need
-        highest = Price(*map(max, highest, most))
+        highest = most if highest is None else Price(*map(max, highest, most))
     return replace(need, price=highest)
 
 

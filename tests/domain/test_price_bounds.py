@@ -32,6 +32,7 @@ def test_no_usage_of_so_many_tokens_costs_more_than_the_highest_price(
     price = priced(model, "perplexity" if model.startswith("sonar") else "openai")
     prompt_bound, completion = usage.prompt_tokens + unused_prompt, usage.completion_tokens + unused_completion
     cost = price.cost(usage, extras, tier)
+    assert price.bound(prompt_bound, completes=True) == price.highest(prompt_bound=prompt_bound)
     for highest in (price.highest(), price.highest(prompt_bound=prompt_bound, service_tier=tier)):
         need = Need(prompt_bound, completion, 0, price=highest)
         assert cost is not None
