@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import tiktoken
 
 from bench._mixed_client import Seen
 from bench._mixed_plan import Planned
-from chatapi.upstream.tokens import count_text
+from chatapi.upstream.tokens import VOCABULARIES
 
 COUNTED_FIELDS = ("tools", "response_format")
 FRAME_OF_A_MESSAGE, FRAME_OF_A_REPLY = 4, 3  # OpenAI's cookbook, "How to count tokens with tiktoken"
@@ -65,11 +66,11 @@ def _allowed(seen: Seen, entry: Entry, row: Entry) -> list[Any]:
     if seen.whole:
         if entry["completion_tokens"] is not None:
             return ["answered, as reported", reported]
-        return ["answered, as counted", counted(planned, count_text(planned.body["model"], seen.text()))]
+        return ["answered, as counted", counted(planned, _tokens(seen.text()))]
     if entry["how"] == "cut":
         if not planned.stream:
             return ["the upstream broke off a plain answer", at_hold]
-        relayed = count_text(planned.body["model"], seen.text())
+        relayed = _tokens(seen.text())
         return ["the upstream broke off a stream", (*counted(planned, relayed)[:3], False)]
     return _allowed_where_the_client_left(seen, entry, reported, at_hold)
 
@@ -83,7 +84,7 @@ def _allowed_where_the_client_left(
     raced = [reported] if entry["completion_tokens"] is not None else []
     if entry["status"] is None or not planned.stream:
         return ["its client left before the answer", at_hold, *raced]
-    least = count_text(planned.body["model"], seen.text())
+    least = _tokens(seen.text())
     answering = seen.status == 200  # else the client was gone before the gateway knew that the upstream answers
     if planned.leave.exact and answering:
         return ["its client left and knows what was relayed", counted(planned, least), *raced]
@@ -99,15 +100,17 @@ def counted(planned: Planned, completion: int) -> tuple[Any, ...]:
 
 def _prompt_tokens(planned: Planned) -> int:
     """As the upstream's tokeniser counts them: OpenAI's own sum for messages; what else the model reads, as JSON."""
-    encoding = tiktoken.get_encoding("o200k_base")
     body = planned.body
     if "input" in body:
         inputs = body["input"] if isinstance(body["input"], list) else [body["input"]]
-        return sum(
-            1 if isinstance(one, int) else len(encoding.encode(one)) if isinstance(one, str) else len(one)
-            for one in inputs
-        )
+        return sum(1 if isinstance(one, int) else _tokens(one) if isinstance(one, str) else len(one) for one in inputs)
     frames = FRAME_OF_A_REPLY + FRAME_OF_A_MESSAGE * len(body["messages"])
     texts = [message["content"] for message in body["messages"]]
     texts += [orjson.dumps(body[name]).decode() for name in COUNTED_FIELDS if name in body]
-    return frames + sum(len(encoding.encode(text)) for text in texts)
+    return frames + sum(_tokens(text) for text in texts)
+
+
+def _tokens(text: str) -> int:
+    """By the vocabulary of the models that are asked, straight from the tokeniser."""
+    os.environ["TIKTOKEN_CACHE_DIR"] = str(VOCABULARIES)  # it would download it
+    return len(tiktoken.get_encoding("o200k_base").encode_ordinary(text))

@@ -115,7 +115,7 @@ class Drive:
 
 def judge(gateway: Gateway, emulator: Emulator, seen: list[Seen], limited: str) -> list[str]:
     """Compare the three, once nothing is held any more; what does not agree."""
-    rows = await_settled(gateway.database_url)
+    rows = await_settled(gateway.database_url, emulator)
     ended = {entry["user"]: entry for entry in emulator.ended().values()}
     verdict = Verdict()
     for one in seen:
@@ -145,12 +145,13 @@ def judge(gateway: Gateway, emulator: Emulator, seen: list[Seen], limited: str) 
     return problems
 
 
-def await_settled(url: str) -> dict[str, dict[str, Any]]:
-    """The ledger's calls, once none is held."""
+def await_settled(url: str, emulator: Emulator) -> dict[str, dict[str, Any]]:
+    """The ledger's calls, once none is held and none runs upstream."""
     give_up_at = time.monotonic() + SETTLING_S
     while True:
         rows = rows_of(url)
-        if all(row["state"] != "held" for row in rows.values()) or time.monotonic() > give_up_at:
+        over = len(emulator.ended()) == len(emulator.arrived())
+        if (over and all(row["state"] != "held" for row in rows.values())) or time.monotonic() > give_up_at:
             return rows
         time.sleep(0.2)
 
