@@ -7,7 +7,7 @@ NODE_CLIENTS := tests/clients/node_modules
 PIP := $(BIN)/python -m pip install -qq --no-input --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check clients proof chaos bench
+.PHONY: help install run test check clients fuzz proof chaos bench
 
 help:  ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -49,6 +49,9 @@ $(CLIENTS)/.installed: tests/clients/requirements.txt
 $(NODE_CLIENTS)/.installed: tests/clients/package-lock.json
 	@if command -v npm >/dev/null; then npm ci --prefix tests/clients --no-audit --no-fund --loglevel=error && touch $@; \
 	else echo "There is no npm: what needs Node 20.15 or newer is skipped"; fi
+
+fuzz: install  ## Send what our OpenAPI document allows and forbids, other data each time (four minutes)
+	@CHATAPI_FUZZ=1 $(BIN)/python -m pytest --timeout=300 tests/fuzz $(ARGS)
 
 proof: install  ## Run the metering protocol's state machine with thousands of examples (most of an hour)
 	@CHATAPI_PROOF=1 $(BIN)/python -m pytest --timeout=0 tests/concurrency $(ARGS)
