@@ -51,7 +51,7 @@ $(NODE_CLIENTS)/.installed: tests/clients/package-lock.json
 	else echo "There is no npm: what needs Node 20.15 or newer is skipped"; fi
 
 fuzz: install  ## Send what our OpenAPI document allows and forbids, other data each time (four minutes)
-	@CHATAPI_FUZZ=1 $(BIN)/python -m pytest --timeout=300 tests/fuzz $(ARGS)
+	@CHATAPI_FUZZ=1 $(BIN)/python -m pytest -s --timeout=300 tests/fuzz $(ARGS)
 
 proof: install  ## Run the metering protocol's state machine with thousands of examples (most of an hour)
 	@CHATAPI_PROOF=1 $(BIN)/python -m pytest --timeout=0 tests/concurrency $(ARGS)

@@ -64,5 +64,6 @@ def test_no_request_makes_the_server_fail_or_answer_as_is_not_documented(fuzzed:
         timeout=PATIENCE_S,
         check=False,
     )
+    print(done.stdout)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     assert "unexpected_error" not in fuzzed.log()
