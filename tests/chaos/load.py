@@ -72,9 +72,9 @@ class Load:
         if self._log.exists():
             with self._log.open("rb") as log:
                 log.seek(self._read_bytes)
-                for line in log:  # each was written at once, so it is whole
-                    self._seen.append(Seen(**json.loads(line)))
-                self._read_bytes = log.tell()
+                lines, newline, _half_written = log.read().rpartition(b"\n")
+                self._seen += [Seen(**json.loads(line)) for line in lines.splitlines()]
+                self._read_bytes += len(lines + newline)
         return self._seen.copy()
 
     @property

@@ -25,11 +25,15 @@ class Summary:
     clients: Mapping[str, int]
     arrived: int
     states: Mapping[str, int]
+    drained: int = 0
+    """Calls that the gateway cut at the end of its drain, some of them when the upstream's last bytes were under way."""
 
     def __str__(self) -> str:
         asked = ", ".join(f"{count} {what}" for what, count in sorted(self.clients.items()))
         rows = ", ".join(f"{count} {state}" for state, count in sorted(self.states.items()))
-        return f"clients: {asked}; upstream saw {self.arrived}; ledger: {rows}; 0 missing, 0 charged twice, 0 held"
+        drained = f" ({self.drained} cut by a drain)" if self.drained else ""
+        saw = f"clients: {asked}; upstream saw {self.arrived}"
+        return f"{saw}; ledger: {rows}{drained}; 0 missing, 0 charged twice, 0 held"
 
 
 def ever_expired(database_url: str) -> int:
@@ -93,15 +97,16 @@ def reconcile(gateway: Gateway, emulator: Emulator, seen: Iterable[Seen], *, nob
     )
     if nobody_died:
         judge("calls expired in the end", [row["id"] for row in rows.values() if row["state"] == "expired"])
-        lost = [row["id"] for _, end, row in known if end and _was_reported(end) and not _settled_as_reported(row)]
+        served = [row for _, end, row in known if end and _was_reported(end) and not _settled_as_reported(row)]
+        lost = [row["id"] for row in served if not _cut_by_a_drain(row)]
         judge("calls that were served whole are not settled as the upstream reported", lost)
     judge("counters hold something", [held(gateway.database_url)] if any(held(gateway.database_url) or ()) else [])
     audit = gateway.run("audit", "--json")
     judge("findings of chatapi audit", json.loads(audit.stdout) if audit.returncode else [])
     assert not problems, "\n".join(problems)
-    return Summary(
-        Counter(_how(one) for one in seen), len(arrived), Counter(str(row["state"]) for row in rows.values())
-    )
+    drained = sum(map(_cut_by_a_drain, rows.values()))
+    states = Counter(str(row["state"]) for row in rows.values())
+    return Summary(Counter(_how(one) for one in seen), len(arrived), states, drained)
 
 
 def _was_reported(end: dict[str, Any]) -> bool:
@@ -130,6 +135,11 @@ def _disagreeing(known: Iterable[tuple[dict[str, Any], dict[str, Any] | None, Ro
 
 def _settled_as_reported(row: RowMapping | None) -> bool:
     return row is not None and row["state"] == "settled" and row["usage_source"] == "upstream"
+
+
+def _cut_by_a_drain(row: RowMapping) -> bool:
+    """Whether the gateway gave the call up at the end of its drain: it is charged for what was relayed, or at its hold."""
+    return row["state"] == "settled" and row["ended"] == "shutdown" and row["usage_source"] in {"counted", "hold"}
 
 
 def _rows(database_url: str) -> dict[str, RowMapping]:
