@@ -26,7 +26,7 @@ class Summary:
     arrived: int
     states: Mapping[str, int]
     drained: int = 0
-    """Calls that the gateway cut at the end of its drain, some of them when the upstream's last bytes were under way."""
+    """Calls that the gateway cut at the end of its drain, some of them while the last bytes were under way."""
 
     def __str__(self) -> str:
         asked = ", ".join(f"{count} {what}" for what, count in sorted(self.clients.items()))
@@ -138,7 +138,7 @@ def _settled_as_reported(row: RowMapping | None) -> bool:
 
 
 def _cut_by_a_drain(row: RowMapping) -> bool:
-    """Whether the gateway gave the call up at the end of its drain: it is charged for what was relayed, or at its hold."""
+    """Whether the gateway gave it up at the end of its drain: it is charged for what was relayed, or at its hold."""
     return row["state"] == "settled" and row["ended"] == "shutdown" and row["usage_source"] in {"counted", "hold"}
 
 
