@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Select, and_, func, literal, not_, or_, select
 
+from chatapi.storage.audit_limits import is_lost
 from chatapi.storage.columns import Row
 from chatapi.storage.tables import attempts, calls
 
@@ -76,8 +77,12 @@ def attempts_unlike_calls() -> Select[Row]:
 
 
 def calls_without_attempt() -> Select[Row]:
-    """Calls whose first attempt has no row, or one from before the admission."""
-    first = and_(attempts.c.tenant_id == calls.c.tenant_id, attempts.c.call_id == calls.c.id, attempts.c.number == 1)
+    """Calls whose first attempt has no row, or one from before the admission.
+
+    Of a call whose row was lost and written again, its end knows the last attempt only.
+    """
+    its = and_(attempts.c.tenant_id == calls.c.tenant_id, attempts.c.call_id == calls.c.id)
+    first = and_(its, or_(attempts.c.number == 1, is_lost()))
     missing = or_(attempts.c.call_id.is_(None), attempts.c.started_at < calls.c.admitted_at)
     names = (calls.c.tenant_id, calls.c.id, calls.c.state, calls.c.admitted_at, attempts.c.started_at)
     return select(*names).select_from(calls.outerjoin(attempts, first)).where(missing)

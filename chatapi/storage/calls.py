@@ -204,8 +204,9 @@ def _move(_kind: Kind, given: FromClause) -> list[Executable]:
     here = (calls.c.tenant_id == given.c["tenant_id"], calls.c.id == given.c["id"], calls.c.state == given.c["before"])
     its = (attempts.c.tenant_id == given.c["tenant_id"], attempts.c.call_id == given.c["id"])
     outcome = {"state": given.c["attempt"], "ended_at": given.c["ended_at"], "upstream_id": given.c["upstream_id"]}
-    # Said as one condition on the given row: by a number alone PostgreSQL would look through all attempts.
-    known = attempts.c.number == case((given.c["attempt"].is_not(None), given.c["number"]))
+    # Also a later one: its commit was in doubt, so it was never sent. Said as one condition on the given row: by a
+    # number alone PostgreSQL would look through all attempts.
+    known = attempts.c.number >= case((given.c["attempt"].is_not(None), given.c["number"]))
     return [update(calls).where(*here).values(values), update(attempts).where(*its, known).values(outcome)]
 
 
