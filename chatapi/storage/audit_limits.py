@@ -48,7 +48,7 @@ def limited_places(connection: Connection, defaults: Defaults) -> list[Place]:
     rows = connection.execute(set_somewhere.where(limits.c.model == "", limits.c.value.is_not(None))).all()
     named = {("user" if scope == "each_user" else scope, metric, window) for scope, metric, window in rows}
     named |= {("user", metric.value, window.value) for metric, window in defaults}
-    places = product(Scope, (Metric.REQUESTS, Metric.TOKENS), KEPT)
+    places = product(Scope, Metric, KEPT)
     return [place for place in places if tuple(part.value for part in place) in named]
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.sql import Executable
 
 from chatapi.domain.calls import AttemptState, CallState, Charge, Grant, HeldCall, Settlement
-from chatapi.domain.limits import Metric
+from chatapi.domain.limits import Metric, Need, Price
 from chatapi.domain.usage import Usage, UsageSource
 from chatapi.domain.windows import Window
 from chatapi.logic import audit as auditing
@@ -110,6 +110,30 @@ def test_more_than_a_limit_allows_is_found(world: World, scope: str) -> None:
     assert broken(world) == {"I1"}
     world.set_limit(scope, scope_id, Metric.REQUESTS, Window.DAY, 2, tenant_id=of)
     assert broken(world) == set()
+
+
+def test_more_than_a_limit_on_cost_allows_is_found_and_what_a_call_cost_beyond_its_bound_is_no_breach(
+    world: World,
+) -> None:
+    claims, worker_id = world.add_user("ruby", "red"), world.worker()
+    need = Need(10, 20, 16, price=Price(1, 2))  # 50 nano-dollars
+    for _ in range(2):
+        assert isinstance(world.writer.submit(ask(claims, worker_id, need)), Grant)
+    whose = {"tenant_id": claims.tenant_id}
+    world.set_limit("user", claims.user_id, Metric.COST, Window.DAY, 99, **whose)
+    world.set_limit("tenant", claims.tenant_id, Metric.COST, Window.MONTH, 99, **whose)
+    found = [finding for finding in world.audit() if finding.invariant == "I1"]
+    assert [finding.rule.partition(" stay")[0] for finding in found] == [
+        "cost of a user and day",
+        "cost of a tenant and month",
+    ]
+    for limit in ("user", claims.user_id, Window.DAY), ("tenant", claims.tenant_id, Window.MONTH):
+        world.set_limit(limit[0], limit[1], Metric.COST, limit[2], 150, **whose)
+    call = world.writer.submit(ask(claims, worker_id, need))
+    assert isinstance(call, Grant)
+    charge = Charge(True, Usage(10, 0, 40, 0, UsageSource.UPSTREAM), cost=90)
+    world.writer.submit(Settlement(call.call, CallState.SETTLED, charge, "completed", AttemptState.ANSWERED))
+    assert world.audit() == []
 
 
 def test_use_beyond_a_hold_and_truth_that_came_late_are_no_breach(world: World) -> None:
