@@ -10,10 +10,10 @@ from functools import cache, lru_cache
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Executable, FromClause, Text, and_, cast, select
+from sqlalchemy import Connection, Executable, FromClause, Text, and_, cast, literal_column, select
 
 from chatapi.domain.counters import Named
-from chatapi.domain.effective_limits import Defaults, LimitRow, effective_limits, named_by
+from chatapi.domain.effective_limits import Defaults, LimitRow, LimitScope, effective_limits, named_by
 from chatapi.domain.limits import Limit, Metric
 from chatapi.domain.principals import Claims
 from chatapi.domain.windows import Moment, Window, Zone
@@ -157,7 +157,9 @@ def _moments(kind: Kind, given: FromClause) -> list[Executable]:
 def _facts(kind: Kind, given: FromClause) -> list[Executable]:
     named = (limits.c.scope, limits.c.scope_id, limits.c.metric, limits.c.window, limits.c.model, limits.c.value)
     whose = limits.c.scope_id.in_([given.c.tenant_id, given.c.user_id, given.c.jti])
-    set_limits = select(kind.json_lists(*named)).where(limits.c.tenant_id == given.c.tenant_id, whose)
+    # All scopes there are: so the key is known as far as the id, and other users' limits are not read through.
+    scopes = limits.c.scope.in_([literal_column(f"'{scope}'", Text) for scope in LimitScope])
+    set_limits = select(kind.json_lists(*named)).where(limits.c.tenant_id == given.c.tenant_id, scopes, whose)
     token = and_(
         access_tokens.c.tenant_id == given.c.tenant_id,
         access_tokens.c.jti == given.c.jti,

@@ -1,0 +1,46 @@
+"""What an admission reads of a principal: found by keys, however many others its tenant has."""
+
+from __future__ import annotations
+
+import re
+
+from sqlalchemy import text
+
+from chatapi.domain.limits import Metric
+from chatapi.domain.windows import Window
+from chatapi.storage import principals
+from chatapi.storage.given import sqlite_of
+from tests.concurrency.model import utc
+from tests.concurrency.world import LastingDatabase, World
+
+NOON = utc("2026-11-21T12:00:00")
+
+
+def test_the_limits_of_other_users_are_not_read_through(emptied: LastingDatabase) -> None:
+    """In the key of `limits` ids stand behind scopes, which must be named for that."""
+    world = emptied.world(NOON)
+    world.add_tenant("acme")
+    ann, bob = world.add_user("ann", "acme"), world.add_user("bob", "acme")
+    tenant_id = ann.tenant_id
+    of_scopes = (("user", ann.user_id), ("user", bob.user_id), ("each_user", tenant_id), ("tenant", tenant_id))
+    for value, (scope, scope_id) in enumerate(of_scopes):
+        world.set_limit(scope, scope_id, Metric.TOKENS, Window.DAY, value, tenant_id=tenant_id)
+    asker = (ann, world.worker())
+    with world.database.write() as connection:
+        facts = principals.facts(connection, world.ledger._book, [asker], lambda: NOON)
+    assert sorted(limit.value for limit in facts[asker].rules.limits) == [0, 3]
+    plan = re.findall(r"(?:SEARCH|Index.* Scan using).*limits.*\s*(?:Index Cond: .*)?", _plan_of_facts(world))
+    assert plan and all(re.search(r"scope (=|IN).*scope_id (=|IN)", re.sub(r"[=][?]", " = ?", each)) for each in plan)
+
+
+def _plan_of_facts(world: World) -> str:
+    """As the database says it. The statement has been run."""
+    ((statement, values_of),) = principals._FACTS._texts[world.database.is_sqlite]
+    row = dict.fromkeys(("tenant_id", "user_id", "jti", "worker_id"), "")
+    with world.database.write() as connection:
+        if world.database.is_sqlite:
+            found = sqlite_of(connection).execute(f"EXPLAIN QUERY PLAN {statement}", values_of(row)).fetchall()
+            return "\n".join(each[-1] for each in found)
+        named = text("SELECT name FROM pg_prepared_statements WHERE statement = :statement")
+        name = connection.execute(named, {"statement": statement}).scalar_one()
+        return "\n".join(connection.exec_driver_sql(f"EXPLAIN EXECUTE {name}('[]')").scalars())
