@@ -3,6 +3,7 @@
 ChatAPIError
 ├── ConfigurationError            a setting is missing or wrong; said at start, before anything is served
 ├── InvalidRequest                the request's shape or values are wrong (param, code)
+│   └── KeyTaken                  an earlier request has its idempotency key (repeat)
 ├── InvalidInput                  a command's or an administrator's input is wrong
 ├── Unauthenticated
 │   ├── InvalidCredentials        unknown user or wrong password, indistinguishable
@@ -29,6 +30,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from chatapi.domain.idempotency import Repeat
     from chatapi.domain.limits import Denial
 
 
@@ -59,6 +61,16 @@ class InvalidRequest(ChatAPIError):
         self.param = param
         self.code = code
         self.status = status
+
+
+class KeyTaken(InvalidRequest):
+    """An earlier request has the idempotency key; `repeat` says which, and what this one is."""
+
+    def __init__(self, repeat: Repeat) -> None:
+        status = 422 if repeat.kind == "other_request" else 409
+        super().__init__(repeat.explain(), code=f"idempotency_key_{repeat.kind}", status=status)
+        self.repeat = repeat
+        self.retry_after_s = repeat.retry_after_s
 
 
 class Unauthenticated(ChatAPIError):

@@ -7,6 +7,7 @@ from chatapi.domain.limits import Metric
 from chatapi.domain.price_book import PriceBook
 from chatapi.domain.windows import Window
 from chatapi.logic.passwords import Hasher
+from chatapi.logic.repeats import Repeats
 from chatapi.logic.running import RunningCalls
 from chatapi.logic.runtime import Runtime
 from chatapi.logic.turns import Turns
@@ -39,6 +40,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None) -> Runtime:
         prices=PriceBook.of(upstreams.models),
         hasher=Hasher(settings.hashes_at_once),
         turns=Turns(settings.wait_s, settings.wait_calls),
+        repeats=Repeats(settings.wait_calls),
         running=RunningCalls(new_id()),
     )
 

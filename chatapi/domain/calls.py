@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
+from chatapi.domain.idempotency import IdempotencyKey, Repeat
 from chatapi.domain.limits import Amount, Denial, Need, Standing
 from chatapi.domain.principals import Claims
 from chatapi.domain.usage import Usage, UsageSource
@@ -29,13 +30,6 @@ class AttemptState(StrEnum):
     ANSWERED = "answered"
     REFUSED = "refused"
     UNKNOWN = "unknown"
-
-
-class IdempotencyKey(NamedTuple):
-    """By which a client names a request that it may send again, and what the request was: both as SHA-256."""
-
-    digest: str
-    request_digest: str
 
 
 class Admission(NamedTuple):
@@ -116,7 +110,7 @@ class Refusal(StrEnum):
     )
 
 
-Decision = Grant | Denial | Refusal
+Decision = Grant | Denial | Refusal | Repeat
 
 
 class Charge(NamedTuple):

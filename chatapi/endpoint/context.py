@@ -9,6 +9,7 @@ from flask import Flask, current_app, g, request
 from chatapi.domain.usage import Usage
 from chatapi.endpoint.connections import Connection
 from chatapi.logic.calls import Answer
+from chatapi.logic.idempotency import Replay
 from chatapi.logic.runtime import Runtime
 from chatapi.logic.streams import MeteredStream
 
@@ -37,8 +38,11 @@ def client() -> Connection | None:
     return connection
 
 
-def note_call(served: Answer | MeteredStream) -> None:
-    """Let the request's log line name the call and its tokens."""
+def note_call(served: Answer | MeteredStream | Replay) -> None:
+    """Let the request's log line name the call and its tokens; what is given again has the call's alone."""
+    if isinstance(served, Replay):
+        g.line.call_id = served.call_id
+        return
     g.line.call_id = served.grant.call.call_id
 
     def usage() -> Usage | None:

@@ -7,6 +7,7 @@ Nothing else in this package runs calls; tests hold both.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from flask import current_app, request
@@ -14,9 +15,11 @@ from flask import current_app, request
 from chatapi.domain.endpoints import Endpoint
 from chatapi.domain.model_request import ModelRequest
 from chatapi.endpoint.context import client, note_call, runtime
+from chatapi.endpoint.idempotency import given_key
 from chatapi.endpoint.policy import claims
 from chatapi.logic import calls
 from chatapi.logic.calls import Answer
+from chatapi.logic.idempotency import Replay, key_of, once
 from chatapi.logic.streams import MeteredStream
 
 STANDS_FOR = "chatapi_endpoint"
@@ -50,6 +53,17 @@ def open_stream(asked: ModelRequest, *, relayed: bool = False) -> MeteredStream:
     stream = calls.open_stream(runtime(), _ask(asked), relayed=relayed)
     note_call(stream)
     return stream
+
+
+def relay(asked: ModelRequest) -> Answer | MeteredStream | Replay:
+    """Relay a call, whole or as its stream comes; give the reply again to a request that repeats one by its key."""
+    ask, given = _ask(asked), given_key()
+    if given is not None:
+        ask = replace(ask, key=key_of(runtime(), given, ask.endpoint, asked))
+    make: Callable[..., Answer | MeteredStream] = calls.open_stream if asked.stream else calls.run
+    served = once(runtime(), ask, lambda: make(runtime(), ask, relayed=True))
+    note_call(served)
+    return served
 
 
 def _ask(asked: ModelRequest) -> calls.Ask:

@@ -15,10 +15,12 @@ from chatapi.endpoint import metered
 from chatapi.endpoint.bodies import json_object
 from chatapi.endpoint.dialects import openai_error
 from chatapi.endpoint.forms import form
+from chatapi.endpoint.idempotency import replay_response
 from chatapi.endpoint.policy import Auth, PolicedBlueprint
 from chatapi.endpoint.rate_limits import add_clamp, add_rate_limits
 from chatapi.endpoint.streaming import stream_response
 from chatapi.errors import UpstreamError
+from chatapi.logic.idempotency import Replay
 from chatapi.logic.streams import MeteredStream
 
 RESPONSES = "/v1/responses"
@@ -40,13 +42,14 @@ def _view_of(endpoint: Endpoint) -> Callable[[], Response]:
 
 def _relay(endpoint: Endpoint, asked: ModelRequest) -> Response:
     """Every parameter goes through, also those that nobody here knows; of the reply's headers only its media type."""
-    if asked.stream:
-        stream = metered.open_stream(asked, relayed=True)
-        return stream_response(stream, _blocks(endpoint, stream))
-    answer = metered.run(asked, relayed=True)
-    response = Response(answer.reply.body, content_type=answer.reply.content_type)
-    add_rate_limits(response, answer.standings)
-    add_clamp(response, answer.clamped)
+    served = metered.relay(asked)
+    if isinstance(served, Replay):
+        return replay_response(served, stream=asked.stream)
+    if isinstance(served, MeteredStream):
+        return stream_response(served, _blocks(endpoint, served))
+    response = Response(served.reply.body, content_type=served.reply.content_type)
+    add_rate_limits(response, served.standings)
+    add_clamp(response, served.clamped)
     return response
 
 

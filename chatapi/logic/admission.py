@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 from chatapi.domain.calls import Admission, Charge, Decision, Grant, Refusal
 from chatapi.domain.extras import Extras
+from chatapi.domain.idempotency import IdempotencyKey, Repeat
 from chatapi.domain.limits import Denial, Metric, Need
 from chatapi.domain.model_request import ModelRequest
 from chatapi.domain.price_book import PriceBook
 from chatapi.domain.principals import Claims
 from chatapi.domain.usage import Usage
-from chatapi.errors import InvalidRequest, QuotaDenied, Unavailable, UnknownAccessToken
+from chatapi.errors import InvalidRequest, KeyTaken, QuotaDenied, Unavailable, UnknownAccessToken
+from chatapi.logic.kept_replies import ReplyKeeper
 from chatapi.logic.pricing import cost, priced, units_of
 from chatapi.logic.running import Client, RunningCall
 from chatapi.logic.runtime import Runtime
@@ -28,13 +30,14 @@ from chatapi.upstream.upstream import Upstream
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A call as an endpoint understands it: who asks, through which endpoint, for what; and who waits for the answer,
-    where the server can tell."""
+    """A call as an endpoint understands it: who asks, through which endpoint, for what; who waits for the answer,
+    where the server can tell; and by which key it may be asked for again."""
 
     claims: Claims
     endpoint: str
     request: ModelRequest
     client: Client | None = None
+    key: IdempotencyKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class Admitted:
         prices: what models cost.
         units: what the call is measured in besides tokens, at most.
         wanted: tokens of completion that were asked for, all choices together.
+        keeper: keeps the reply for repeats, where the client gave a key.
     """
 
     grant: Grant
@@ -67,6 +71,7 @@ class Admitted:
     prices: PriceBook
     units: Extras
     wanted: int
+    keeper: ReplyKeeper | None = None
 
     @property
     def request(self) -> ModelRequest:
@@ -96,6 +101,7 @@ def admit(runtime: Runtime, ask: Ask) -> Admitted:
 
     Raises:
         InvalidRequest: no upstream can be asked this, or nothing bounds it.
+        KeyTaken: an earlier call has its idempotency key.
         UpstreamResting: all upstreams of the model have failed just now.
         UnknownAccessToken: the access token, its user or its tenant is not in force.
         QuotaDenied: a limit is in the way.
@@ -120,6 +126,7 @@ def admit(runtime: Runtime, ask: Ask) -> Admitted:
         upstream=first.upstream.name,
         need=need(loose=tokens.has_vocabulary(model)),
         deadline_s=runtime.settings.call_deadline_s,
+        key=ask.key,
     )
     runtime.running.enter(admission.call_id)
     try:
@@ -130,7 +137,8 @@ def admit(runtime: Runtime, ask: Ask) -> Admitted:
     call = RunningCall(grant.call, runtime.writer, runtime.running, admission.deadline_s)
     if ask.client is not None:
         call.watch(ask.client)
-    return Admitted(grant, call, candidates, first, runtime.prices, units, admission.need.completion_wanted)
+    keeper = None if ask.key is None else ReplyKeeper(runtime, grant.call, ask.key)
+    return Admitted(grant, call, candidates, first, runtime.prices, units, admission.need.completion_wanted, keeper)
 
 
 def _candidates(runtime: Runtime, request: ModelRequest, model: str) -> tuple[Candidate, ...]:
@@ -176,6 +184,8 @@ def _granted(runtime: Runtime, ask: Ask, admission: Admission, counted: Callable
     decision = runtime.turns.take(ask.claims, submit)
     if isinstance(decision, Denial):
         raise QuotaDenied(decision)
+    if isinstance(decision, Repeat):
+        raise KeyTaken(decision)
     if decision is Refusal.UNKNOWN_ACCESS_TOKEN:
         raise UnknownAccessToken
     if decision is Refusal.MODEL_NOT_ALLOWED:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chatapi.domain.calls import Charge, Grant
+from chatapi.domain.idempotency import COMPLETED
 from chatapi.domain.limits import Standing
 from chatapi.domain.usage import Usage
 from chatapi.errors import UpstreamError
@@ -46,7 +47,7 @@ def run(runtime: Runtime, ask: Ask, *, relayed: bool = False) -> Answer:
         relayed: whether the request's bytes are relayed; else the openai client asks.
 
     Raises:
-        QuotaDenied, UnknownAccessToken, Unavailable: it was not admitted, and nothing was sent.
+        QuotaDenied, KeyTaken, UnknownAccessToken, Unavailable: it was not admitted, and nothing was sent.
         UpstreamError: the upstream failed; the call was released, or charged at its hold if the model may have run.
     """
     admitted = admit(runtime, ask)
@@ -68,7 +69,9 @@ def run(runtime: Runtime, ask: Ask, *, relayed: bool = False) -> Answer:
     except BaseException:
         call.settle_at_hold("aborted")
         raise
-    call.settle(charge, "completed", reply.upstream_id)
+    if admitted.keeper is not None:
+        admitted.keeper.keep(reply.body, reply.content_type, admitted.clamped)
+    call.settle(charge, COMPLETED, reply.upstream_id)
     standings = tuple(standing.after(charge.amount, -call.held.hold) for standing in admitted.grant.standings)
     return Answer(reply, charge.usage, admitted.grant, standings, admitted.clamped)
 

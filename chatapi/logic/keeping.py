@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import structlog
 
 from chatapi.errors import ChatAPIError, DatabaseUnavailable
+from chatapi.logic.kept_replies import forget_expired
 from chatapi.logic.minutes import MinuteForgetter
 from chatapi.logic.retention import PartitionMaker
 from chatapi.logic.runtime import Runtime
@@ -60,6 +61,7 @@ class Keeper:
                 _attempt(lambda chore=chore: chore(runtime))  # type: ignore[misc]
             _attempt(self._partitions.tick)
             _attempt(self._minutes.tick)
+            _attempt(lambda: forget_expired(runtime))
             expired = 0
             while self._may_sweep() and (batch := leases.sweep(runtime.database, runtime.ledger)):
                 expired += batch

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from chatapi.domain.price_book import PriceBook
 from chatapi.logic.passwords import Hasher
+from chatapi.logic.repeats import Repeats
 from chatapi.logic.running import RunningCalls
 from chatapi.logic.turns import Turns
 from chatapi.settings import Settings
@@ -27,4 +28,5 @@ class Runtime:
     prices: PriceBook
     hasher: Hasher
     turns: Turns
+    repeats: Repeats
     running: RunningCalls

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import structlog
 
 from chatapi.domain.calls import Charge
+from chatapi.domain.idempotency import COMPLETED
 from chatapi.domain.usage import Usage
 from chatapi.errors import UpstreamBroken, UpstreamError
 from chatapi.logic.admission import Admitted
@@ -41,17 +42,21 @@ class MeteredStream:
             UpstreamError: the stream broke; what was relayed until then is charged, and the client must not take the
             answer for whole.
         """
-        stream = self._stream
+        stream, keeper = self._stream, self._admitted.keeper
         last = stream.ending
         try:
             for block in stream:
                 if stream.done:
                     last = block
                     break
+                if keeper is not None:
+                    keeper.add(block)
                 yield block
         except UpstreamError as error:
             raise self._broken(error) from error
-        self._settle("completed", answered=True)
+        if keeper is not None and not self._closed:
+            keeper.keep(last, self.content_type, self.clamped)
+        self._settle(COMPLETED, answered=True)
         if last:
             yield last
 
@@ -89,7 +94,7 @@ class MeteredStream:
             self._closed = True
         try:
             self._stream.close()
-            charge = self._charge(whole=ended == "completed", answered=answered)
+            charge = self._charge(whole=ended == COMPLETED, answered=answered)
         except Exception as error:
             log.error("stream_not_counted", call=self.grant.call.call_id, error=type(error).__qualname__)
             charge = Charge.at_hold(self.grant.call, answered=answered)

@@ -156,6 +156,18 @@ class Settings(UpstreamSettings):
         gt=0,
         description="Largest sum of the files of one request, for images and sound.",
     )
+    idempotency_bytes: int = named(
+        "CHATAPI_IDEMPOTENCY_BYTES",
+        default=1024 * 1024,
+        ge=0,
+        description="Largest reply that is kept for repeats with the same Idempotency-Key.",
+    )
+    idempotency_wait_s: float = named(
+        "CHATAPI_IDEMPOTENCY_WAIT_S",
+        default=30.0,
+        ge=0,
+        description="Longest wait of a repeat for the first request with its Idempotency-Key.",
+    )
 
     @classmethod
     def settings_customise_sources(

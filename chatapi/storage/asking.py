@@ -18,6 +18,7 @@ from chatapi.domain.limits import METRICS, NOTHING, Amount, Denial, Limit, Metri
 from chatapi.domain.principals import Claims
 from chatapi.domain.windows import Moment, window_end
 from chatapi.storage.counters import Counters, Sums
+from chatapi.storage.idempotency import Keys
 from chatapi.storage.principals import Asker, Facts
 
 Place = tuple[Claims, str, str]  # who asks, through which worker, for which model
@@ -96,12 +97,16 @@ class Asking:
         self._admissions = admissions
         self._lease = timedelta(seconds=lease_s)
         self._seats: dict[Place, Seat] = {}
+        self.keys = Keys()
+        """The idempotency keys that are asked for."""
         for admission in admissions:
             place = (admission.claims, admission.worker_id, admission.model)
             seat = self._seats.get(place)
             if seat is None:
                 seat = self._seats[place] = Seat(moments.get(admission.claims.tenant_id))
             seat.asked = seat.asked.plus(admission.need.hold(admission.need.completion_wanted))
+            if admission.key is not None and seat.moment is not None:
+                self.keys.ask(admission, seat.moment.now)
         self.held: list[HeldCall] = []
         """The calls that were admitted, when it is decided."""
 
@@ -158,6 +163,8 @@ class Asking:
             return Refusal.UNKNOWN_ACCESS_TOKEN
         if facts.renewed_at is None or facts.renewed_at + self._lease <= moment.now:
             return Refusal.LEASE_EXPIRED
+        if admission.key is not None and (repeat := self.keys.repeat(admission, moment.now)):
+            return repeat
         if not facts.allows(admission.model):
             return Refusal.MODEL_NOT_ALLOWED
         if admission.need.price is None and any(limit.metric is Metric.COST for limit, _ in seat.limits):
@@ -174,6 +181,8 @@ class Asking:
             meter.hold(hold)
         seat.granted = seat.granted.plus(hold)
         self.held.append(call)
+        if admission.key is not None:
+            self.keys.grant(admission)
         after = tuple([standing.after(NOTHING, hold) for standing in standings])
         return Grant(call, fit.bounded, after, moment.now)
 

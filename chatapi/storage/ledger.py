@@ -1,7 +1,7 @@
 """The ledger's transaction: any number of admissions, settlements and abandonments, written together.
 
 Everything here runs inside its caller's transaction and commits nothing. Rows are locked in one order: calls, then
-counters, then roll-ups; within each by their keys (docs/metering.md).
+counters, idempotency keys, the counters that limits name, then roll-ups; within each by their keys (docs/metering.md).
 """
 
 from __future__ import annotations
@@ -144,6 +144,7 @@ class Ledger:
         ended.count_kept(kept)
         asking.hold_kept(kept)
         locked = counters.add(connection, kept)
+        asking.keys.take(connection)
         facts = principals.facts(connection, self._book, askers, now)
         given_back, named = Sums(), Sums()
         ended.count_named(given_back, facts)
@@ -155,6 +156,7 @@ class Ledger:
         asking.take_back(less)
         counters.change(connection, less)
         calls.insert_held(connection, asking.held)
+        asking.keys.write(connection)
         rollups.add(connection, ended.charges())
         return decisions
 

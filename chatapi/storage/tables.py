@@ -13,6 +13,7 @@ from sqlalchemy import (
     Column,
     Index,
     Integer,
+    LargeBinary,
     Table,
     Text,
     text,
@@ -234,4 +235,17 @@ usage_days = Table(  # the roll-up that reports read: what settled and expired c
     count("cost"),
     count("unpriced"),  # calls of unknown cost
     Index(None, "tenant_id", "day"),
+)
+
+idempotency_keys = Table(  # of requests that may be sent again; what became of each says its call's row
+    "idempotency_keys",
+    metadata,
+    tenant_column(),
+    Column("user_id", ID, primary_key=True),
+    Column("key_digest", Text, primary_key=True),
+    Column("request_digest", Text, nullable=False),
+    Column("call_id", ID, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("reply", LargeBinary),  # sealed (logic/sealing.py)
+    Index(None, "expires_at"),  # for deleting what has expired, which no single tenant does
 )

@@ -82,6 +82,20 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "idempotency_keys",
+        sa.Column("tenant_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("user_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("key_digest", sa.Text(), nullable=False),
+        sa.Column("request_digest", sa.Text(), nullable=False),
+        sa.Column("call_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("reply", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("tenant_id", "user_id", "key_digest", name=op.f("pk_idempotency_keys")),
+    )
+    with op.batch_alter_table("idempotency_keys", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_idempotency_keys_expires_at"), ["expires_at"], unique=False)
+
+    op.create_table(
         "installation",
         sa.Column("singleton", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
@@ -259,6 +273,10 @@ def downgrade() -> None:
 
     op.drop_table("login_failures")
     op.drop_table("installation")
+    with op.batch_alter_table("idempotency_keys", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_idempotency_keys_expires_at"))
+
+    op.drop_table("idempotency_keys")
     op.drop_table("counters")
     with op.batch_alter_table("calls", schema=None) as batch_op:
         batch_op.drop_index(
