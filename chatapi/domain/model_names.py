@@ -9,6 +9,8 @@ REASONING = re.compile(
     r"|magistral|glm-4\.[5-9]|glm-[5-9]|kimi-k|minimax-m|claude-(3-7|(opus|sonnet|haiku)-[4-9])|.*(thinking|reason))"
 )
 
+SEARCHING = re.compile(r"^gpt-.*-search-(preview|api)")
+
 
 def plain_name(model: str) -> str:
     """The model's name without its vendor (`openai/gpt-4o`), and of a fine-tuned one (`ft:gpt-4o:ours::x`) its base."""
@@ -21,3 +23,8 @@ def plain_name(model: str) -> str:
 def reasons(model: str) -> bool:
     """Whether a model of this name may think in tokens that are never shown."""
     return bool(REASONING.match(plain_name(model)))
+
+
+def searches(model: str) -> bool:
+    """Whether a model of this name searches the web for each call. Source: OpenAI's guide "Web search"."""
+    return bool(SEARCHING.match(plain_name(model)))

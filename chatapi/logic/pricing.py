@@ -10,6 +10,7 @@ from chatapi.domain.calls import HeldCall
 from chatapi.domain.endpoints import ENDPOINTS, Unit
 from chatapi.domain.extras import NOTHING_ELSE, OTHER, Extras
 from chatapi.domain.limits import Need, Price
+from chatapi.domain.model_names import searches
 from chatapi.domain.model_request import ModelRequest
 from chatapi.domain.price_book import PriceBook
 from chatapi.domain.usage import Usage
@@ -26,6 +27,8 @@ def units_of(endpoint: str, request: ModelRequest) -> Extras:
             return Extras(seconds=request.units)
         case Unit.CHARACTERS:
             return Extras(characters=request.units)
+    if request.body.get("web_search_options") is not None or searches(request.model):
+        return Extras(web_searches=1)  # which no report of usage tells
     return NOTHING_ELSE
 
 
@@ -84,6 +87,7 @@ def _together(extras: Extras, units: Extras) -> Extras:
         image=units.image,
         seconds=extras.seconds or units.seconds,
         characters=extras.characters or units.characters,
+        web_searches=extras.web_searches or units.web_searches,
     )
 
 

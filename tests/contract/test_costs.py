@@ -30,6 +30,14 @@ largest_completion_tokens = 4000
 [[models.prices]]
 prompt = "1000"
 completion = "2000.5"
+
+[[models]]
+name = "gpt-x-search-api"
+
+[[models.prices]]
+prompt = "1000"
+completion = "2000.5"
+per_web_search = "0.01"
 """
 PROMPT_PRICE, COMPLETION_PRICE = 1_000_000, 2_000_500  # nano-dollars per token
 LONG = "a b c d e f g h i j k l m n o p q r s t u v w x y z"
@@ -98,6 +106,18 @@ def test_a_limit_on_cost_holds_shortens_and_refuses_what_has_no_price(gateway: G
     assert row_of(gateway, user)["cost_nanodollars"] <= 250_000_000
     shown = gateway.cli("limits", "show", "--user", user.name)
     assert "$0.25" in shown
+    gateway.cli("audit")
+
+
+def test_a_search_of_the_web_is_charged_and_refused_where_it_has_no_price(gateway: Gateway, user: User) -> None:
+    token = gateway.token(user)
+    limit(gateway, "10", "--user", user.name, "--metric", "cost")
+    unpriced = ask(gateway, token, LONG, model="dear", web_search_options={})
+    assert (unpriced.status_code, unpriced.json()["error"]["param"]) == (400, "model")
+    assert ask(gateway, token, LONG, model="gpt-x-search-api").status_code == 200
+    assert ask(gateway, token, LONG, model="gpt-x-search-api", web_search_options={}, stream=True).status_code == 200
+    tokens = PROMPT_TOKENS * PROMPT_PRICE + len(pieces_of(reply_to(LONG))) * COMPLETION_PRICE
+    assert row_of(gateway, user)["cost_nanodollars"] == 2 * (tokens + 10_000_000)
     gateway.cli("audit")
 
 
