@@ -43,7 +43,7 @@ def document() -> Piece:
             "schemas": _schemas(),
             "responses": _used(refusals.responses(), paths),
             "headers": refusals.headers(),
-            "parameters": {"If-None-Match": _if_none_match()},
+            "parameters": {"If-None-Match": _if_none_match(), "Idempotency-Key": _idempotency_key()},
             "securitySchemes": {"access_token": _access_token()},
         },
     }
@@ -76,6 +76,12 @@ def _used(responses: Piece, paths: Piece) -> Piece:
 def _if_none_match() -> Piece:
     said = {"name": "If-None-Match", "in": "header", "description": "The `ETag` of what you have already."}
     return said | {"schema": string()}
+
+
+def _idempotency_key() -> Piece:
+    described = "A repeat of the same request under the same key, within a day, gets the same reply and is not charged."
+    said = {"name": "Idempotency-Key", "in": "header", "description": described}
+    return said | {"schema": string(pattern="^[ -~]{1,255}$")}
 
 
 def _access_token() -> Piece:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from chatapi.domain.endpoints import ENDPOINTS, Endpoint
 from chatapi.endpoint.dialects import Dialect
-from chatapi.endpoint.openapi.operations import asked_in_json, operation
+from chatapi.endpoint.openapi.operations import asked_in_json, header, operation
 from chatapi.endpoint.openapi.pieces import EVENTS, FORM, JSON, Piece, array, body, integer, obj, reply, schema, string
 from chatapi.endpoint.openapi.questions import MESSAGES
 from chatapi.endpoint.openapi.refusals import OF_LIMITS, OF_OPENAI, REQUEST_ID, refused
@@ -136,10 +136,11 @@ def paths() -> Piece:
 
 def _operation(endpoint: Endpoint, told: _Told) -> Piece:
     answers = told.answers | ({EVENTS: {"description": "Events."}} if endpoint.streams else {})
-    answer = reply("The upstream's reply.", answers, (REQUEST_ID, *OF_LIMITS))
+    answer = reply("The upstream's reply.", answers, (REQUEST_ID, *OF_LIMITS, "x-chatapi-idempotent-replay"))
     request = body(schema(told.takes), told.example, FORM if endpoint.takes_files else JSON)
     replies = asked_in_json(Dialect.OPENAI, *OF_OPENAI) | {"200": answer}
-    return operation(TAG, told.name, told.summary, told.more, replies, request=request)
+    made = operation(TAG, told.name, told.summary, told.more, replies, request=request)
+    return made | {"parameters": [header("Idempotency-Key")]}
 
 
 def _models() -> Piece:

@@ -78,6 +78,6 @@ def query(name: str, description: str, piece: Piece, example: str) -> Piece:
     return said | {"schema": piece, "example": example}
 
 
-def if_none_match() -> Piece:
-    """The conditional request of RFC 9110, 13.1.2."""
-    return ref("parameters", "If-None-Match")
+def header(name: str) -> Piece:
+    """A header of the request, which is a component."""
+    return ref("parameters", name)

@@ -20,12 +20,12 @@ WHY = {
     403: "The model is not one that you may ask.",
     404: "There is no such model; or the upstream says so.",
     408: "The headers or the body came too slowly.",
-    409: "The upstream refused the request as a conflict.",
+    409: "The first request with this `Idempotency-Key` still runs; or the upstream says so.",
     413: "The body is too large.",
     414: "The request line is too long: above 65,536 bytes.",
     415: "Another media type or charset than is documented, or any Content-Encoding.",
     417: "An `Expect` other than `100-continue`.",
-    422: "The upstream refused the request.",
+    422: "Another request has this `Idempotency-Key`; or the upstream refused the request.",
     429: "A quota is used up, or held by calls in flight.",
     431: "A header field is longer than 8,190 bytes, or there are more than 100.",
     500: "A fault of this service: `An internal error occurred.`",
@@ -71,9 +71,9 @@ def _refusal(dialect: Dialect, status: int) -> Piece:
         headers["WWW-Authenticate"] = ref("headers", "WWW-Authenticate")
     if status == 503 or (status == 429 and not is_openai):
         headers[RETRY_AFTER] = ref("headers", RETRY_AFTER)
-    elif status in {429, 502, 504}:
+    elif status in {409, 429, 502, 504}:
         headers[RETRY_AFTER] = ref("headers", "Retry-After-if-known")
-    if is_openai and status in {429, 502, 503}:
+    if is_openai and status in {409, 429, 502, 503}:
         headers["x-should-retry"] = ref("headers", "x-should-retry")
     if is_openai and status not in PROTOCOL | {401, 500, 503}:
         headers |= {name: ref("headers", name) for name in RATE_LIMITS}
@@ -95,6 +95,9 @@ def headers() -> Piece:
         ),
         "x-chatapi-clamped": _header(
             "To how many tokens a limit shortened each choice, where one did.", integer(), required=False
+        ),
+        "x-chatapi-idempotent-replay": _header(
+            "`true` where the reply is one that was given before.", string(enum=["true"]), required=False
         ),
         "ETag": _header("Of this version's reply.", string(minLength=1)),
         "Cache-Control": _header("How long the reply may be kept.", string(minLength=1)),

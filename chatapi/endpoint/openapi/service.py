@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chatapi.endpoint.dialects import Dialect
-from chatapi.endpoint.openapi.operations import if_none_match, operation
+from chatapi.endpoint.openapi.operations import header, operation
 from chatapi.endpoint.openapi.pieces import JSON, Piece, obj, reply, string
 from chatapi.endpoint.openapi.refusals import REQUEST_ID, RETRY_AFTER, refused
 
@@ -43,4 +43,4 @@ def _page(name: str, summary: str, media_type: str, piece: Piece) -> Piece:
         "304": reply("It has not changed.", headers=KEPT),
     }
     made = operation(TAG, name, summary, "", replies, public=True)
-    return made | {"parameters": [if_none_match()]}
+    return made | {"parameters": [header("If-None-Match")]}
