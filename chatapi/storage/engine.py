@@ -13,7 +13,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -134,7 +134,8 @@ class Database:
                     _commit(connection)
                 connection.commit()
             except BaseException:
-                connection.close()
+                with suppress(DBAPIError):  # of a connection that is lost: what lost it is what is to be said
+                    connection.close()
                 self._close_kept()  # what broke this one may have broken them all
                 raise
             self._kept.append(connection)  # for the next one: giving it back to the pool costs more than some writes

@@ -74,3 +74,15 @@ def test_what_the_server_refuses_before_the_commit_is_not_in_doubt(world: World)
         connection.execute(text("SET LOCAL statement_timeout = 50"))
         given.send(connection, "SELECT pg_sleep(5), $1::text", b"")
     assert isinstance(world.writer.submit(ask(world.users["ann"], world.worker())), Grant)
+
+
+def test_who_is_ended_while_its_connection_is_lost_ends_of_that(world: World) -> None:
+    class Ended(BaseException):
+        """As of a greenlet that is killed: it must reach whoever killed it."""
+
+    with pytest.raises(Ended), world.database.write() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        driver.close()
+        raise Ended
+    assert isinstance(world.writer.submit(ask(world.users["ann"], world.worker())), Grant)
