@@ -213,11 +213,11 @@ def _submit(runtime: Runtime, admission: Admission) -> Decision:
 
 
 def _bytes_in_the_way(decision: Decision) -> bool:
-    """Whether a shorter prompt could fit: tokens are what is short, and the limit is not used up without this call.
+    """Whether a shorter prompt could fit: tokens or cost are what is short, and the limit is not used up without it.
 
     Also before waiting for holds: the counted prompt may fit beside them.
     """
     if not isinstance(decision, Denial):
         return decision is Refusal.COUNT_FIRST
     limit = decision.standing.limit
-    return limit.metric is Metric.TOKENS and decision.standing.used < limit.value
+    return limit.metric is not Metric.REQUESTS and decision.standing.used < limit.value

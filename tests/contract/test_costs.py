@@ -32,6 +32,13 @@ prompt = "1000"
 completion = "2000.5"
 
 [[models]]
+name = "gpt-4o-dear"
+
+[[models.prices]]
+prompt = "1000"
+completion = "2000.5"
+
+[[models]]
 name = "gpt-x-search-api"
 
 [[models.prices]]
@@ -106,6 +113,14 @@ def test_a_limit_on_cost_holds_shortens_and_refuses_what_has_no_price(gateway: G
     assert row_of(gateway, user)["cost_nanodollars"] <= 250_000_000
     shown = gateway.cli("limits", "show", "--user", user.name)
     assert "$0.25" in shown
+    gateway.cli("audit")
+
+
+def test_a_prompt_is_counted_where_its_bytes_alone_are_above_a_limit_on_cost(gateway: Gateway, user: User) -> None:
+    token, text = gateway.token(user), "counted " * 100  # of 100 tokens, and 800 bytes
+    limit(gateway, "0.5", "--user", user.name, "--metric", "cost")
+    assert ask(gateway, token, text, model="gpt-4o-dear", max_tokens=20).status_code == 200
+    assert ask(gateway, token, text, model="dear", max_tokens=20).status_code == 429, "its vocabulary is not known"
     gateway.cli("audit")
 
 
