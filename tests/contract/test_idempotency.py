@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import select
 
 from chatapi.storage.tables import idempotency_keys
-from tests.concurrency.world import LONG_AGO, World, world_of
+from tests.concurrency.world import world_of
 from tests.support.gateway import JWT_SECRET, ONE_WORKER, Gateway, MakeGateway
 from tests.support.http import Http
 from tests.support.repeats import (
@@ -24,13 +24,17 @@ from tests.support.repeats import (
     LARGE_BYTES,
     PATIENCE_S,
     REPLAYED,
+    UPSTREAMS,
     Caller,
     Upstream,
     Way,
     embedded,
+    expire,
     is_replay,
+    owners,
     plain,
     refused,
+    refusing_replies,
     streamed,
     uploaded,
 )
@@ -58,12 +62,16 @@ def upstream() -> Iterator[Upstream]:
 
 
 @pytest.fixture(scope="module")
-def gateways(lasting_database_url: str, make_lasting_gateway: MakeGateway, upstream: Upstream) -> list[Gateway]:
-    url = upstream.server.base_url
-    made = [
-        make_lasting_gateway(lasting_database_url, upstream_url=url, environment=SETTINGS, start=False)
-        for _ in range(2)
-    ]
+def gateways(
+    lasting_database_url: str,
+    make_lasting_gateway: MakeGateway,
+    upstream: Upstream,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> list[Gateway]:
+    file = tmp_path_factory.mktemp("upstreams") / "upstreams.toml"
+    file.write_text(UPSTREAMS.format(url=upstream.server.base_url))
+    environment = {**SETTINGS, "CHATAPI_UPSTREAMS_FILE": str(file)}
+    made = [make_lasting_gateway(lasting_database_url, environment=environment, start=False) for _ in range(2)]
     made[0].start_with_users()
     made[1].start()
     return made
@@ -112,9 +120,9 @@ def test_of_many_at_once_on_two_gateways_one_is_sent_and_all_get_its_reply(
     gateways: list[Gateway], caller: Caller, upstream: Upstream, marker: str, stream: bool
 ) -> None:
     clients = [Http(gateway.base_url) for gateway in gateways for _ in range(MOST_WAITING)]
-    text = f"{marker} do:gate"
+    said = f"{marker} do:gate"
     with ThreadPoolExecutor(len(clients)) as pool:
-        asked = [pool.submit(caller.ask, text, "key", http=http, stream=stream) for http in clients]
+        asked = [pool.submit(caller.ask, said, "key", http=http, stream=stream) for http in clients]
         threading.Timer(0.4, upstream.gates[marker].set).start()
         answers = [each.result() for each in asked]
     for http in clients:
@@ -130,16 +138,16 @@ def test_of_many_at_once_on_two_gateways_one_is_sent_and_all_get_its_reply(
 def test_who_repeats_a_call_that_runs_too_long_is_told_so_and_no_more_may_wait_than_the_settings_say(
     gateways: list[Gateway], caller: Caller, upstream: Upstream, marker: str
 ) -> None:
-    text = f"{marker} do:gate"
+    said = f"{marker} do:gate"
     clients = [Http(gateways[1].base_url) for _ in range(MOST_WAITING + 2)]
     with ThreadPoolExecutor(len(clients) + 1) as pool:
-        first = pool.submit(caller.ask, text, "key")
+        first = pool.submit(caller.ask, said, "key")
         while not upstream.about(marker):
             time.sleep(0.01)
-        late = caller.ask(text, "key", at=1)
+        late = caller.ask(said, "key", at=1)
         assert refused(late, 409) == "idempotency_key_running"
         assert late.headers["retry-after"] == "1"
-        asked = [pool.submit(caller.ask, text, "key", http=http) for http in clients]
+        asked = [pool.submit(caller.ask, said, "key", http=http) for http in clients]
         threading.Timer(0.5, upstream.gates[marker].set).start()
         answers = [each.result() for each in asked]
     assert sorted(answer.status_code for answer in answers) == [200] * MOST_WAITING + [409] * 2
@@ -151,11 +159,11 @@ def test_who_repeats_a_call_that_runs_too_long_is_told_so_and_no_more_may_wait_t
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_call_that_failed_has_freed_its_key(caller: Caller, upstream: Upstream, marker: str, stream: bool) -> None:
-    text = f"{marker} do:fail"
-    assert caller.ask(text, "key", stream=stream).status_code == 502
-    second = caller.ask(text, "key", at=1, stream=stream)
+    said = f"{marker} do:fail"
+    assert caller.ask(said, "key", stream=stream).status_code == 502
+    second = caller.ask(said, "key", at=1, stream=stream)
     assert (second.status_code, REPLAYED in second.headers) == (200, False)
-    assert is_replay(caller.ask(text, "key", stream=stream), second)
+    assert is_replay(caller.ask(said, "key", stream=stream), second)
     assert len(upstream.about(marker)) == 2
     assert caller.charged()[0] == 1
 
@@ -176,9 +184,9 @@ def test_a_client_that_left_has_freed_its_key(caller: Caller, upstream: Upstream
 def test_a_reply_that_is_too_large_is_not_kept_and_not_asked_for_twice(
     caller: Caller, upstream: Upstream, marker: str, stream: bool
 ) -> None:
-    text = f"{marker} do:large"
-    assert len(caller.ask(text, "key", stream=stream).content) > LARGE_BYTES
-    again = caller.ask(text, "key", at=1, stream=stream)
+    said = f"{marker} do:large"
+    assert len(caller.ask(said, "key", stream=stream).content) > LARGE_BYTES
+    again = caller.ask(said, "key", at=1, stream=stream)
     assert refused(again, 409) == "idempotency_key_not_kept"
     assert "was answered and charged, but its reply was not kept" in again.json()["error"]["message"]
     assert again.headers["x-should-retry"] == "false"
@@ -193,6 +201,34 @@ def test_a_quota_that_is_used_up_denies_no_repeat(gateways: list[Gateway], marke
     again = poor.ask(marker, "key", at=1)
     assert is_replay(again, first)
     assert again.headers["x-ratelimit-remaining-requests"] == "0"
+
+
+def test_a_repeat_needs_no_upstream(caller: Caller, upstream: Upstream, marker: str) -> None:
+    first = caller.ask(marker, "key", model="fragile")
+    for number in range(3):
+        assert caller.ask(f"{marker} do:break", f"key {number}", at=1, model="fragile").status_code == 502
+    asked = len(upstream.about(marker))
+    assert caller.ask(marker, "another", at=1, model="fragile").is_server_error
+    assert is_replay(caller.ask(marker, "key", at=1, model="fragile"), first)
+    assert len(upstream.about(marker)) == asked
+
+
+@pytest.fixture
+def unkeepable(gateways: list[Gateway]) -> Iterator[None]:
+    with refusing_replies(gateways[0].database_url):
+        yield
+
+
+@pytest.mark.usefixtures("unkeepable")
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_reply_that_the_database_does_not_take_is_given_once_and_not_asked_for_twice(
+    caller: Caller, upstream: Upstream, marker: str, stream: bool
+) -> None:
+    assert caller.ask(marker, "key", stream=stream).status_code == 200
+    assert caller.charged()[0] == 1
+    assert refused(caller.ask(marker, "key", at=1, stream=stream), 409) == "idempotency_key_not_kept"
+    assert len(upstream.about(marker)) == 1
+    assert "reply_not_kept" in caller.gateways[0].log()
 
 
 def test_a_revoked_access_token_gets_no_reply_again(gateways: list[Gateway], caller: Caller, marker: str) -> None:
@@ -224,22 +260,6 @@ def test_an_expired_key_is_free_and_forgotten(caller: Caller, upstream: Upstream
         while user_id in owners(world):
             assert time.monotonic() < give_up_at
             time.sleep(0.1)
-
-
-def expire(world: World) -> str:
-    """Make the newest key expire; its user's id."""
-    keys = idempotency_keys.c
-    newest = keys.expires_at == select(func.max(keys.expires_at)).scalar_subquery()
-    with world.database.write() as connection:
-        (owner,) = connection.execute(select(keys.user_id).where(newest)).scalars()
-        connection.execute(update(idempotency_keys).where(newest).values(expires_at=LONG_AGO))
-    return str(owner)
-
-
-def owners(world: World) -> set[str]:
-    """The ids of all users that have a key."""
-    with world.database.read() as connection:
-        return set(connection.execute(select(idempotency_keys.c.user_id)).scalars())
 
 
 def test_nothing_of_a_request_can_be_read_from_the_database(caller: Caller, marker: str) -> None:

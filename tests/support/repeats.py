@@ -8,11 +8,15 @@ import re
 import socket
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx2
+from sqlalchemy import func, select, text, update
 
+from chatapi.storage.tables import idempotency_keys
+from tests.concurrency.world import LONG_AGO, World, world_of
 from tests.support.gateway import Gateway
 from tests.support.http import Http
 from tests.support.routes import messages, refused_error
@@ -23,6 +27,25 @@ CHAT, EMBEDDINGS, SOUND = "/v1/chat/completions", "/v1/embeddings", "/v1/audio/t
 LARGE_BYTES = 20_000
 PATIENCE_S = 20.0
 REPLAYED = "x-chatapi-idempotent-replay"
+
+
+UPSTREAMS = """
+[[upstreams]]
+name = "good"
+kind = "compatible"
+base_url = "{url}"
+models = ["tiny", "embedder", "whisper-1"]
+
+[[upstreams]]
+name = "fragile"
+kind = "compatible"
+base_url = "{url}"
+models = ["fragile"]
+
+[breaker]
+failures = 3
+open_s = 3600
+"""
 
 
 class Upstream:
@@ -40,7 +63,7 @@ class Upstream:
         text, number = request.body.decode("utf-8", "replace"), next(self._numbers)
         found = re.search(r"(\S+) do:(\w+)", text)
         marker, what = (found[1].rpartition('"')[2], found[2]) if found else ("", "")
-        if what == "fail" and len(self.about(marker)) == 1:
+        if what == "break" or (what == "fail" and len(self.about(marker)) == 1):
             connection.sendall(response(500, b'{"error": {"message": "broken"}}'))
             return
         said = f"reply {number}" + "." * (LARGE_BYTES if what == "large" else 0)
@@ -123,3 +146,44 @@ def uploaded(caller: Caller, text: str, key: str, at: int) -> httpx2.Response:
 
 
 Way = Callable[[Caller, str, str, int], httpx2.Response]
+
+
+def expire(world: World) -> str:
+    """Make the newest key expire; its user's id."""
+    keys = idempotency_keys.c
+    newest = keys.expires_at == select(func.max(keys.expires_at)).scalar_subquery()
+    with world.database.write() as connection:
+        (owner,) = connection.execute(select(keys.user_id).where(newest)).scalars()
+        connection.execute(update(idempotency_keys).where(newest).values(expires_at=LONG_AGO))
+    return str(owner)
+
+
+def owners(world: World) -> set[str]:
+    """The ids of all users that have a key."""
+    with world.database.read() as connection:
+        return set(connection.execute(select(idempotency_keys.c.user_id)).scalars())
+
+
+REFUSE = {
+    "sqlite": ["CREATE TRIGGER refuse BEFORE UPDATE OF reply ON idempotency_keys BEGIN SELECT RAISE(ABORT, 'no'); END"],
+    "postgresql": [
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'no'; END$$",
+        "CREATE TRIGGER refuse BEFORE UPDATE OF reply ON idempotency_keys FOR EACH ROW EXECUTE FUNCTION refuse()",
+    ],
+}
+ALLOW = {"sqlite": ["DROP TRIGGER refuse"], "postgresql": ["DROP FUNCTION refuse CASCADE"]}
+
+
+@contextmanager
+def refusing_replies(database_url: str) -> Iterator[None]:
+    """The database keeps no replies."""
+    with world_of(database_url) as world:
+        _change(world, REFUSE)
+        yield
+        _change(world, ALLOW)
+
+
+def _change(world: World, statements: dict[str, list[str]]) -> None:
+    with world.database.write() as connection:
+        for statement in statements[connection.dialect.name]:
+            connection.execute(text(statement))
