@@ -6,26 +6,22 @@ when only calls in flight are in the way, the call waits its turn.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from chatapi.domain.calls import Admission, Charge, Decision, Grant, Refusal
-from chatapi.domain.extras import Extras
 from chatapi.domain.idempotency import IdempotencyKey, Repeat
-from chatapi.domain.limits import Denial, Metric, Need
+from chatapi.domain.limits import Denial, Metric
 from chatapi.domain.model_request import ModelRequest
-from chatapi.domain.price_book import PriceBook
 from chatapi.domain.principals import Claims
 from chatapi.domain.usage import Usage
 from chatapi.errors import InvalidRequest, KeyTaken, QuotaDenied, Unavailable, UnknownAccessToken
 from chatapi.logic.kept_replies import ReplyKeeper
-from chatapi.logic.pricing import cost, priced, units_of
+from chatapi.logic.plans import Candidate, Plan, plan
+from chatapi.logic.pricing import cost
 from chatapi.logic.running import Client, RunningCall
 from chatapi.logic.runtime import Runtime
 from chatapi.storage import leases
 from chatapi.storage.ledger import new_id
-from chatapi.upstream import tokens
-from chatapi.upstream.upstream import Upstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +36,6 @@ class Ask:
     key: IdempotencyKey | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """An upstream that may answer a call, what it would be asked, and the name that it knows the model by."""
-
-    upstream: Upstream
-    request: ModelRequest
-    model: str
-
-
 @dataclass(slots=True)
 class Admitted:
     """An admitted call: its hold is in the ledger, and this is what to send, and where.
@@ -56,20 +43,16 @@ class Admitted:
     Args:
         grant: the ledger's decision.
         call: as it runs.
-        candidates: who may answer it, in the order in which they are to be tried.
-        candidate: the one of them that is asked now.
-        prices: what models cost.
-        units: what the call is measured in besides tokens, at most.
+        plan: who may answer it, and how it is measured.
+        candidate: who is asked now.
         wanted: tokens of completion that were asked for, all choices together.
         keeper: keeps the reply for repeats, where the client gave a key.
     """
 
     grant: Grant
     call: RunningCall
-    candidates: tuple[Candidate, ...]
+    plan: Plan
     candidate: Candidate
-    prices: PriceBook
-    units: Extras
     wanted: int
     keeper: ReplyKeeper | None = None
 
@@ -87,7 +70,7 @@ class Admitted:
     def charge(self, usage: Usage, *, answered: bool) -> Charge:
         """What the call is charged for this usage."""
         provider = self.candidate.upstream.prices_of
-        return Charge(answered, usage, cost(self.prices, self.call.held, provider, usage, self.units))
+        return Charge(answered, usage, cost(self.plan.prices, self.call.held, provider, usage, self.plan.units))
 
     def body(self, candidate: Candidate) -> dict[str, object]:
         """The body that this candidate is sent."""
@@ -107,30 +90,22 @@ def admit(runtime: Runtime, ask: Ask) -> Admitted:
         QuotaDenied: a limit is in the way.
         Unavailable: the database cannot answer; nothing is held.
     """
-    model = runtime.upstreams.resolve(ask.request.model)
-    candidates = _candidates(runtime, ask.request, model)
-    first = candidates[0]
-    units = units_of(ask.endpoint, first.request)
-
-    def need(prompt_bound: int | None = None, *, loose: bool = False) -> Need:
-        bound = first.request.need(_default_cap(runtime, model), prompt_bound, loose=loose)
-        providers = {candidate.upstream.prices_of for candidate in candidates}
-        return priced(runtime.prices, model, providers, bound, units)
-
+    planned = plan(runtime, ask.endpoint, ask.request)
+    first = planned.candidates[0]
     admission = Admission(
         call_id=new_id(),
         claims=ask.claims,
         worker_id=runtime.running.worker_id,
         endpoint=ask.endpoint,
-        model=model,
+        model=planned.model,
         upstream=first.upstream.name,
-        need=need(loose=tokens.has_vocabulary(model)),
+        need=planned.need(),
         deadline_s=runtime.settings.call_deadline_s,
         key=ask.key,
     )
     runtime.running.enter(admission.call_id)
     try:
-        grant = _granted(runtime, ask, admission, lambda: need(_counted(first.request, admission)))
+        grant = _granted(runtime, ask, admission, planned)
     except BaseException:
         runtime.running.leave(admission.call_id)
         raise
@@ -138,37 +113,10 @@ def admit(runtime: Runtime, ask: Ask) -> Admitted:
     if ask.client is not None:
         call.watch(ask.client)
     keeper = None if ask.key is None else ReplyKeeper(runtime, grant.call, ask.key)
-    return Admitted(grant, call, candidates, first, runtime.prices, units, admission.need.completion_wanted, keeper)
+    return Admitted(grant, call, planned, first, admission.need.completion_wanted, keeper)
 
 
-def _candidates(runtime: Runtime, request: ModelRequest, model: str) -> tuple[Candidate, ...]:
-    """Who may answer, in the order in which to try them: of those that can be asked this at all, those that are asked
-    in the same form as the first, because the hold covers that one."""
-    found, problem = list[Candidate](), None
-    described = runtime.upstreams.models.get(model)
-    request = request.of_model(
-        model,
-        thinks=described.reasons if described else None,
-        largest_cap=described.largest_completion_tokens if described else None,
-    )
-    for upstream in runtime.upstreams.serving(model):
-        try:
-            found.append(Candidate(upstream, request.at(upstream.kind, model), upstream.name_of(model)))
-        except InvalidRequest as error:
-            problem = error
-    if not found and problem is not None:
-        raise problem
-    return tuple(candidate for candidate in found if candidate.request.form == found[0].request.form)
-
-
-def _default_cap(runtime: Runtime, model: str) -> int:
-    """The completion cap of a call that asks for none, in tokens per choice."""
-    described = runtime.upstreams.models.get(model)
-    configured = described.default_completion_tokens if described is not None else None
-    return configured or runtime.settings.default_completion_tokens
-
-
-def _granted(runtime: Runtime, ask: Ask, admission: Admission, counted: Callable[[], Need]) -> Grant:
+def _granted(runtime: Runtime, ask: Ask, admission: Admission, planned: Plan) -> Grant:
     asking = admission
 
     def submit() -> Decision:
@@ -178,7 +126,7 @@ def _granted(runtime: Runtime, ask: Ask, admission: Admission, counted: Callable
         decision = _submit(runtime, asking)
         if not asking.need.loose or not _bytes_in_the_way(decision):
             return decision
-        asking = admission._replace(need=counted())
+        asking = admission._replace(need=planned.counted(admission.need))
         return _submit(runtime, asking)
 
     decision = runtime.turns.take(ask.claims, submit)
@@ -196,11 +144,6 @@ def _granted(runtime: Runtime, ask: Ask, admission: Admission, counted: Callable
     if not isinstance(decision, Grant):
         raise Unavailable("This worker is not ready to take calls. Please try again.")
     return decision
-
-
-def _counted(request: ModelRequest, admission: Admission) -> int:
-    """The prompt, counted by the model's own vocabulary, where that is less than its bytes."""
-    return min(tokens.count_prompt(admission.model, request.prompt()), admission.need.prompt_bound)
 
 
 def _submit(runtime: Runtime, admission: Admission) -> Decision:

@@ -13,7 +13,8 @@ import structlog
 
 from chatapi.domain.calls import AttemptState
 from chatapi.errors import Unavailable, UpstreamError, UpstreamRefused, UpstreamResting
-from chatapi.logic.admission import Admitted, Candidate
+from chatapi.logic.admission import Admitted
+from chatapi.logic.plans import Candidate
 from chatapi.logic.runtime import Runtime
 from chatapi.storage.attempts import begin_next
 
@@ -37,7 +38,7 @@ def first_answer(runtime: Runtime, admitted: Admitted, ask: Callable[[Candidate]
     upstreams, call = runtime.upstreams, admitted.call
     upstreams.budget.begin()
     fault: UpstreamError | None = None
-    for number, candidate in enumerate(admitted.candidates[: upstreams.most_attempts], 1):
+    for number, candidate in enumerate(admitted.plan.candidates[: upstreams.most_attempts], 1):
         if fault is not None and not upstreams.budget.spend():
             break
         if not candidate.upstream.take():

@@ -13,9 +13,10 @@ from chatapi.domain.idempotency import COMPLETED
 from chatapi.domain.limits import Standing
 from chatapi.domain.usage import Usage
 from chatapi.errors import UpstreamError
-from chatapi.logic.admission import Admitted, Ask, Candidate, admit
+from chatapi.logic.admission import Admitted, Ask, admit
 from chatapi.logic.attempts import first_answer
 from chatapi.logic.counting import counted
+from chatapi.logic.plans import Candidate
 from chatapi.logic.running import RunningCall
 from chatapi.logic.runtime import Runtime
 from chatapi.logic.streams import MeteredStream
