@@ -1,60 +1,26 @@
-"""The audit finds what breaks an invariant, and nothing where all is well; usage comes from the roll-ups."""
+"""The audit finds what breaks an invariant, and nothing where all is well."""
 
 from __future__ import annotations
 
-import json
 from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.sql import Executable
 
-from chatapi.domain.calls import AttemptState, CallState, Charge, Grant, HeldCall, Settlement
+from chatapi.domain.calls import AttemptState, CallState, Charge, Grant, Settlement
 from chatapi.domain.limits import Metric, Need, Price
 from chatapi.domain.usage import Usage, UsageSource
 from chatapi.domain.windows import Window
 from chatapi.logic import audit as auditing
-from chatapi.logic.usage import as_record
-from chatapi.storage import leases, reports, seeding
+from chatapi.storage import leases
 from chatapi.storage.audit import MOST_ROWS
 from chatapi.storage.ledger import new_id
-from chatapi.storage.reports import UsageFilter
 from chatapi.storage.tables import attempts, calls, counters, limits, usage_days, workers
-from tests.concurrency.model import utc
-from tests.concurrency.world import LEASE_S, RENEW_S, LastingDatabase, World, ask
+from tests.concurrency.world import LEASE_S, RENEW_S, World, ask
+from tests.storage.lived_in import NOON, admitted, answer, world
 
-NOON = utc("2026-11-21T12:00:00")
-DAILY = {(Metric.REQUESTS, Window.DAY): 3, (Metric.TOKENS, Window.DAY): 1000}
-
-
-@pytest.fixture
-def world(emptied: LastingDatabase, monkeypatch: pytest.MonkeyPatch) -> World:
-    """Two users with a settled, a released, an expired and a held call each."""
-    monkeypatch.setattr(seeding, "CLOCKS_APART", timedelta(days=10000))  # ids are made by this machine's own clock
-    world = emptied.world(NOON, DAILY)
-    for name in ("red", "blue"):
-        world.add_tenant(name)
-        world.add_user(name, name)
-        dying, worker_id = world.worker(), world.worker()
-        answer(world, admitted(world, name, worker_id))
-        released = admitted(world, name, worker_id)
-        world.writer.submit(Settlement(released, CallState.RELEASED, Charge(), "refused", AttemptState.REFUSED))
-        leases.expire_strays(world.database, world.ledger, [admitted(world, name, dying)])
-        admitted(world, name, worker_id)
-    return world
-
-
-def admitted(world: World, name: str, worker_id: str) -> HeldCall:
-    """A call of this user that is held."""
-    decision = world.writer.submit(ask(world.users[name], worker_id))
-    assert isinstance(decision, Grant)
-    return decision.call
-
-
-def answer(world: World, call: HeldCall, *, completion: int = 5) -> None:
-    """Settle a call as answered."""
-    charge = Charge(answered=True, usage=Usage(5, 0, completion, 0, UsageSource.UPSTREAM))
-    world.writer.submit(Settlement(call, CallState.SETTLED, charge, "completed", AttemptState.ANSWERED))
+__all__ = ["world"]
 
 
 def execute(world: World, statement: Executable) -> None:
@@ -180,23 +146,6 @@ def test_of_many_rows_the_first_are_shown_and_all_are_counted(world: World) -> N
     said = list(auditing.lines([finding]))
     assert said[0].startswith("I2 is broken 50 times")
     assert said[-1] == "  … and 30 more"
-
-
-def test_usage_is_reported_in_order_and_filtered(world: World) -> None:
-    rows = list(reports.usage(world.database, UsageFilter()))
-    assert [(row.tenant, row.user, row.model, row.day) for row in rows] == [
-        ("blue", "blue", "tiny", "2026-11-21"),
-        ("red", "red", "tiny", "2026-11-21"),
-    ]
-    assert json.loads(json.dumps(as_record(rows[0]))) == {
-        "tenant": "blue", "user": "blue", "model": "tiny", "day": "2026-11-21", "requests": 1,
-        "prompt_tokens": 15, "completion_tokens": 25, "total_tokens": 40, "cost_nanodollars": None,
-    }  # fmt: skip
-    filters = [
-        UsageFilter(tenant="red"), UsageFilter(user="blue"), UsageFilter(first_day="2026-11-22"),
-        UsageFilter(last_day="2026-11-20"), UsageFilter(first_day="2026-11-21", last_day="2026-11-21"),
-    ]  # fmt: skip
-    assert [len(list(reports.usage(world.database, wanted))) for wanted in filters] == [1, 1, 0, 0, 2]
 
 
 NAMING = [
