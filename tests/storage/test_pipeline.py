@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from chatapi.domain.calls import AttemptState, CallState, Charge, Grant, Settlement
+from chatapi.domain.idempotency import IdempotencyKey
 from chatapi.domain.usage import Usage, UsageSource
 from chatapi.storage import given
 from chatapi.storage.engine import NotCommitted
@@ -25,16 +26,20 @@ def world(postgres_url: str) -> Iterator[World]:
         yield world
 
 
-def play(world: World, worker_id: str) -> Settlement:
+def play(world: World, worker_id: str, key: str | None = None, ended: str = "completed") -> Settlement:
     """Admit and settle a call; its settlement."""
-    grant = world.writer.submit(ask(world.users["ann"], worker_id))
+    named = None if key is None else IdempotencyKey(key, "the request")
+    grant = world.writer.submit(ask(world.users["ann"], worker_id)._replace(key=named))
     assert isinstance(grant, Grant)
-    settlement = Settlement(grant.call, CallState.SETTLED, CHARGE, "completed", AttemptState.ANSWERED)
+    settlement = Settlement(grant.call, CallState.SETTLED, CHARGE, ended, AttemptState.ANSWERED)
     world.writer.submit(settlement)
     return settlement
 
 
-def test_an_admission_and_a_settlement_take_two_round_trips_each(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("key", [None, "a key"])
+def test_an_admission_and_a_settlement_take_two_round_trips_each(
+    world: World, monkeypatch: pytest.MonkeyPatch, key: str | None
+) -> None:
     worker_id = world.worker()
     settlement = play(world, worker_id)  # from now on the tenant's time zone is known
     trips: list[int] = []
@@ -45,7 +50,7 @@ def test_an_admission_and_a_settlement_take_two_round_trips_each(world: World, m
         return wait(self, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Connection, "_wait", counted)
-    play(world, worker_id)
+    play(world, worker_id, key)
     assert len(trips) == 4
     world.writer.submit(settlement)  # a replay: what was guessed is rolled back
     assert len(trips) > 6
@@ -54,7 +59,10 @@ def test_an_admission_and_a_settlement_take_two_round_trips_each(world: World, m
 
 def test_no_plan_of_the_ledger_reads_a_table(world: World) -> None:
     """Plans are kept, and these were made while the tables were nearly empty and reading all of them seemed cheap."""
-    play(world, world.worker())
+    worker_id = world.worker()
+    play(world, worker_id)
+    for _ in range(2):  # the second call takes the key over from the first
+        play(world, worker_id, "a key", ended="client_gone")
     with world.database.write() as connection:
         prepared = connection.execute(text("SELECT name FROM pg_prepared_statements")).scalars().all()
         plans = [
@@ -62,7 +70,7 @@ def test_no_plan_of_the_ledger_reads_a_table(world: World) -> None:
             for name in prepared
             if name.startswith("chatapi")
         ]
-    assert len(plans) >= 6
+    assert len(plans) >= 9
     for plan in plans:
         assert not any(way in plan for way in ("Seq Scan", "Hash", "Materialize", "Bitmap")), plan
         conditions = [line for line in plan.splitlines() if "Index Cond" in line]
