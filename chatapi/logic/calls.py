@@ -64,8 +64,8 @@ def run(runtime: Runtime, ask: Ask, *, relayed: bool = False) -> Answer:
     try:
         reply = first_answer(runtime, admitted, ask_one)
         charge = _charge(admitted, reply)
-    except UpstreamError:
-        _end_failed(call)
+    except UpstreamError as error:
+        _end_failed(call, error)
         raise
     except BaseException:
         call.settle_at_hold("aborted")
@@ -94,8 +94,8 @@ def open_stream(runtime: Runtime, ask: Ask, *, relayed: bool = False) -> Metered
 
     try:
         stream = first_answer(runtime, admitted, open_one)
-    except UpstreamError:
-        _end_failed(call)
+    except UpstreamError as error:
+        _end_failed(call, error)
         raise
     except BaseException:
         call.settle_at_hold("aborted")
@@ -110,8 +110,10 @@ def _charge(admitted: Admitted, reply: UpstreamReply) -> Charge:
     return admitted.charge(reply.usage or counted(admitted, reply.counted_text, reply.extras), answered=True)
 
 
-def _end_failed(call: RunningCall) -> None:
-    if call.at_risk:
+def _end_failed(call: RunningCall, error: UpstreamError) -> None:
+    if error.may_have_run:
         call.settle_at_hold(call.stop_reason or "upstream_error")
+    elif call.at_risk:
+        call.settle_refused(call.stop_reason or "upstream_error")
     else:
         call.release("upstream_error")

@@ -132,6 +132,10 @@ class RunningCall:
         """End it as one of which nobody knows what it used."""
         self.settle(Charge.at_hold(self.held, answered=answered), ended)
 
+    def settle_refused(self, ended: str) -> None:
+        """The same, where not the last attempt is at risk, which the upstream never ran, but one before it."""
+        self._end(CallState.SETTLED, Charge.at_hold(self.held), ended, AttemptState.REFUSED, None)
+
     def _end(
         self, state: CallState, charge: Charge, ended: str, attempt: AttemptState, upstream_id: str | None
     ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Select, and_, func, literal, not_, or_, select
+from sqlalchemy import Select, and_, exists, func, literal, not_, or_, select
 
 from chatapi.storage.audit_limits import is_lost
 from chatapi.storage.columns import Row
@@ -51,7 +51,13 @@ def calls_that_contradict_themselves() -> Select[Row]:
 
 def attempts_unlike_calls() -> Select[Row]:
     """Attempts that did not end as their calls did; of several, those before the last that answered all the same."""
-    later = attempts.alias("later")
+    later, earlier = attempts.alias("later"), attempts.alias("earlier")
+    one_before = and_(
+        earlier.c.tenant_id == attempts.c.tenant_id,
+        earlier.c.call_id == attempts.c.call_id,
+        earlier.c.number < attempts.c.number,
+    )
+    at_risk = exists().where(one_before, earlier.c.state == "unknown").correlate(attempts)
     under_way = and_(attempts.c.state == "sent", attempts.c.ended_at.is_(None))
     over = attempts.c.ended_at.is_not(None)
     right = or_(
@@ -60,6 +66,7 @@ def attempts_unlike_calls() -> Select[Row]:
         and_(
             later.c.call_id.is_(None), calls.c.state == "settled", attempts.c.state.in_(["answered", "unknown"]), over
         ),
+        and_(later.c.call_id.is_(None), calls.c.state == "settled", attempts.c.state == "refused", over, at_risk),
         and_(later.c.call_id.is_(None), calls.c.state == "released", attempts.c.state == "refused", over),
     )
     its = and_(attempts.c.tenant_id == calls.c.tenant_id, attempts.c.call_id == calls.c.id)

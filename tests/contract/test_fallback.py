@@ -26,6 +26,7 @@ FAULTS = {
     "broken": "fault:cut",
     "cut-event": "fault:error-event",
     "lost": "fault:status-500",
+    "closing-lost": "fault:disconnect",
 }
 FILE = """
 [[upstreams]]
@@ -48,6 +49,7 @@ base_url = "{url}"
 weight = 0
 models = ["*e*", "*o*", "*i*", "bad"]
 names.lost = "fault:status-503"
+names.closing-lost = "fault:status-503"
 
 [aliases]
 old-name = "failing"
@@ -152,6 +154,15 @@ def test_what_is_no_fault_of_the_upstream_or_comes_too_late_is_not_tried_again(g
         ("cut-event", "settled", False, 1),
         ("lost", "released", False, 2),
     ]
+    gateway.cli("audit")
+
+
+def test_a_call_that_none_of_them_answers_and_one_may_have_run_is_charged_at_its_hold(gateway: Gateway) -> None:
+    """Each attempt says what became of itself."""
+    for stream in (False, True):
+        assert ask(gateway, "closing-lost", "hello", stream=stream).status_code == 502
+    tries = [(1, "first", "unknown"), (2, "spare", "refused")]
+    assert rows_of(gateway) == [("closing-lost", "settled", False, tries)] * 2
     gateway.cli("audit")
 
 
