@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
+from chatapi.domain.money import in_dollars
 from chatapi.domain.windows import Window, seconds_until
 
 
@@ -127,9 +128,11 @@ class Denial:
         again = f"It resets at {standing.resets_at:%Y-%m-%dT%H:%M:%SZ}."
         if limit.window is Window.AT_ONCE:
             again = "There is room again when one of them ends."
+        figures = (limit.value, standing.used, standing.held, self.needed)
+        value, used, held, needed = (in_dollars(each) if limit.metric is Metric.COST else each for each in figures)
         return (
-            f"The limit of {limit.value} {limit.metric}{model} {when} for this {whose} does not allow this call: "
-            f"{standing.used} used, {standing.held} held by calls in flight, {self.needed} needed. {again}"
+            f"The limit of {value} {limit.metric}{model} {when} for this {whose} does not allow this call: "
+            f"{used} used, {held} held by calls in flight, {needed} needed. {again}"
         )
 
 
