@@ -105,8 +105,8 @@ def test_a_denial_says_costs_in_dollars() -> None:
     dear = Need(prompt_bound=1, completion_wanted=1, completion_least=1, price=Price(500_000_000, 20_000))
     denial = denied(decide(dear, [standing(Metric.COST, 1_250_000_000, used=750_000_001, held=30)], NOW))
     assert denial.explain() == (
-        "The limit of $1.25 cost per day for this user does not allow this call: $0.750000001 used, $0.00000003 held by "
-        "calls in flight, $0.50002 needed. It resets at 2026-03-02T00:00:00Z."
+        "The limit of $1.25 cost per day for this user does not allow this call: $0.750000001 used, $0.00000003 held "
+        "by calls in flight, $0.50002 needed. It resets at 2026-03-02T00:00:00Z."
     )
 
 
