@@ -15,6 +15,7 @@ from chatapi.endpoint import (
     errors,
     health,
     log_format,
+    me,
     model_endpoints,
     models,
     prompts,
@@ -74,6 +75,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
         chats.blueprint,
         model_endpoints.blueprint,
         models.blueprint,
+        me.blueprint,
         health.blueprint,
         openapi.blueprint,
     ):

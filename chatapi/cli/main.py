@@ -18,6 +18,7 @@ COMMANDS = {  # where each one is: only the one that is called is imported, beca
     "limits": "chatapi.cli.limits",
     "models": "chatapi.cli.models",
     "usage": "chatapi.cli.ledger",
+    "explain": "chatapi.cli.explain",
     "sweep": "chatapi.cli.ledger",
     "audit": "chatapi.cli.ledger",
     "retention": "chatapi.cli.retention",

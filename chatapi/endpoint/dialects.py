@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from flask import Response, request
 
+from chatapi.domain.limits import Denial
 from chatapi.domain.windows import Window
 from chatapi.errors import (
     ChatAPIError,
@@ -123,7 +124,7 @@ def openai_error(error: ChatAPIError) -> dict[str, Any]:
         case QuotaDenied():
             is_rate = error.denial.standing.limit.window in (Window.MINUTE, Window.AT_ONCE)
             kind = "rate_limit_exceeded" if is_rate else "insufficient_quota"
-            return shape(kind, kind)
+            return shape(kind, kind) | {"chatapi": _denied(error.denial)}
         case Unavailable():
             return shape("server_error", "service_unavailable")
         case UpstreamError() if error.body is not None:
@@ -133,6 +134,26 @@ def openai_error(error: ChatAPIError) -> dict[str, Any]:
         case UpstreamError():
             return shape("upstream_error", "upstream_error")
     return shape("server_error", "internal_error")
+
+
+def _denied(denial: Denial) -> dict[str, Any]:
+    """A denial for programs; the SDKs pass over what they do not know. Amounts of cost are nano-dollars."""
+    standing, limit = denial.standing, denial.standing.limit
+    at_once = limit.window is Window.AT_ONCE
+    return {
+        "kind": denial.kind.value,
+        "limit": {
+            "scope": limit.scope.value,
+            "metric": limit.metric.value,
+            "window": limit.window.value,
+            "model": limit.model or None,
+            "value": limit.value,
+        },
+        "used": standing.used,
+        "held": standing.held,
+        "needed": denial.needed,
+        "resets_at": None if at_once else f"{standing.resets_at:%Y-%m-%dT%H:%M:%SZ}",
+    }
 
 
 def _challenge() -> str:

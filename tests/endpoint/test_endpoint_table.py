@@ -17,6 +17,7 @@ from chatapi.upstream.forms import FORMS, Streaming
 ROOT = Path(__file__).resolve().parents[2] / "chatapi"
 REACH_NO_MODEL = {
     "/token", "/healthz", "/readyz", "/v1/models", "/v1/models/<path:model>", "/docs", "/openapi.json",
+    "/v1/me", "/v1/me/usage", "/v1/me/calls", "/v1/me/calls/<call_id>",
 }  # fmt: skip
 OVER_ANOTHER = {"/v1/completions over chat"}
 RUNNERS = {"run", "open_stream"}

@@ -45,7 +45,8 @@ def refused_error(response: httpx2.Response) -> str:
     body = _json(response)
     assert isinstance(body, dict) and body.keys() == {"error"}, body
     error = body["error"]
-    assert error.keys() == {"message", "type", "param", "code"}, error
+    assert error.keys() - {"chatapi"} == {"message", "type", "param", "code"}, error
+    assert "chatapi" not in error or response.status_code == 429, "only a denial explains itself"
     assert isinstance(error["type"], str) and error["type"], error
     assert error["param"] is None or isinstance(error["param"], str), error
     assert error["code"] is None or isinstance(error["code"], str), error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chatapi import __version__
 from chatapi.endpoint.dialects import dialect_of
-from chatapi.endpoint.openapi import media, model_endpoints, questions, refusals, service, texts
+from chatapi.endpoint.openapi import me, media, model_endpoints, questions, refusals, service, texts
 from chatapi.endpoint.openapi.operations import head_of, options_of
 from chatapi.endpoint.openapi.pieces import Piece, ref, string
 
@@ -24,6 +24,7 @@ TAGS = {
     questions.QUESTIONS: "One question, one answer.",
     model_endpoints.TAG: "As OpenAI's API reference has them. Parameters that are not named here go to the upstream as "
     "they are; its replies come as it wrote them.",
+    me.TAG: "What users may know of themselves. Nothing of it is metered.",
     service.TAG: "What is asked about the service itself, without an access token.",
     "Methods": "`OPTIONS` on every route; `HEAD` where `GET` costs nothing.",
 }
@@ -51,11 +52,11 @@ def document() -> Piece:
 
 def _schemas() -> Piece:
     own = questions.schemas() | model_endpoints.schemas() | refusals.schemas()
-    return own | texts.schemas() | media.schemas()
+    return own | texts.schemas() | media.schemas() | me.schemas()
 
 
 def _paths() -> Piece:
-    paths = questions.paths() | model_endpoints.paths() | service.paths()
+    paths = questions.paths() | model_endpoints.paths() | me.paths() | service.paths()
     return {path: _with_other_methods(path, item) for path, item in paths.items()}
 
 

@@ -18,7 +18,7 @@ WHY = {
     400: "The request is wrong; the message says what.",
     401: "No access token, or one that is not valid, expired, revoked, or of a user or tenant that is not served.",
     403: "The model is not one that you may ask.",
-    404: "There is no such model; or the upstream says so.",
+    404: "There is no such model or call; or the upstream says so.",
     408: "The headers or the body came too slowly.",
     409: "The first request with this `Idempotency-Key` still runs; or the upstream says so.",
     413: "The body is too large.",
@@ -123,6 +123,7 @@ def schemas() -> Piece:
         ),
         "param": nullable(string("The field at fault, if it is one.")),
         "code": nullable(string("Its reason in short, if it has one.")),
+        "chatapi": schema("Denial"),
     }
     return {
         "Refusal": obj("statu status message", {"statu": no, "status": no, "message": message}, open=False),

@@ -1,0 +1,182 @@
+"""What users may know of themselves: who they are, how their limits stand, what they used, and which calls they made.
+
+Nothing here is metered, and everything is read about the principal of the access token alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from chatapi.domain.calls import CallState
+from chatapi.domain.counters import Counter, counter_key
+from chatapi.domain.effective_limits import EffectiveLimit, LimitScope, explain_limits
+from chatapi.domain.limits import Scope
+from chatapi.domain.principals import Claims
+from chatapi.domain.windows import Window, seconds_until, window_end
+from chatapi.errors import InvalidRequest, UnknownAccessToken
+from chatapi.logic.explain import call_record, utc
+from chatapi.logic.runtime import Runtime
+from chatapi.storage import counters, limits, me
+from chatapi.storage.accounts import Transaction
+from chatapi.storage.explain import calls_since
+from chatapi.storage.me import Person, UsageOfDay, Wanted
+
+__all__ = ["CallState", "Record", "Wanted", "calls", "usage", "who"]
+
+MOST_DAYS = 366  # of one report of usage
+MOST_ROWS = 10_000
+ORDER = {scope: place for place, scope in enumerate(Scope)}
+FIGURES = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
+
+Record = dict[str, object]
+"""What a program is told, as JSON says it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An effective limit and what its counter says: an amount of its metric that is used, and that calls hold."""
+
+    limit: EffectiveLimit
+    used: int
+    held: int
+
+
+def who(runtime: Runtime, claims: Claims) -> Record:
+    """Who asks, which limits hold and how they stand, and which models are allowed.
+
+    Raises:
+        UnknownAccessToken: the access token, its user or its tenant is not in force.
+        DatabaseUnavailable: the database cannot answer.
+    """
+    with runtime.database.read() as connection:
+        person = _person(runtime, connection, claims)
+        standings = _standings(runtime, connection, claims, person)
+    token = {"id": claims.jti, "issued_at": utc(person.issued_at), "expires_at": utc(person.expires_at)}
+    return {
+        "object": "me",
+        "username": person.username,
+        "tenant": person.tenant,
+        "role": person.role.value,
+        "timezone": person.zone,
+        "today": person.moment.day,
+        "access_token": token,
+        "limits": [_limit_record(standing, person) for standing in standings],
+        "models": {
+            "tenant": None if person.tenant_models is None else list(person.tenant_models),
+            "user": None if person.user_models is None else list(person.user_models),
+        },
+    }
+
+
+def usage(
+    runtime: Runtime,
+    claims: Claims,
+    first: date | None = None,
+    last: date | None = None,
+    model: str | None = None,
+) -> Record:
+    """What the user was charged by local day and model, from the roll-ups. Costs are null where any is unknown.
+
+    Args:
+        runtime: what to work with.
+        claims: of the user.
+        first: the first day; the first of the last day's month where absent.
+        last: the last day; today, at the tenant's, where absent.
+        model: only this one.
+
+    Raises:
+        InvalidRequest: more days, or rows, than one report has.
+        UnknownAccessToken, DatabaseUnavailable: as above.
+    """
+    with runtime.database.read() as connection:
+        person = _person(runtime, connection, claims)
+        last = last or date.fromisoformat(person.moment.day)
+        first = first or last.replace(day=1)
+        if not 0 <= (last - first).days < MOST_DAYS:
+            problem = f"From {first} to {last} is not a time of 1 to {MOST_DAYS} days."
+            raise InvalidRequest(problem, param="from")
+        days = (first.isoformat(), last.isoformat())
+        rows = me.usage_by_day(connection, claims, *days, model, MOST_ROWS + 1)
+    if len(rows) > MOST_ROWS:
+        raise InvalidRequest(f"That is more than {MOST_ROWS} rows: ask for fewer days, or for one model.", param="from")
+    return {
+        "object": "list",
+        "from": days[0],
+        "to": days[1],
+        "timezone": person.zone,
+        "data": [{"day": row.day, "model": row.model, **_figures([row])} for row in rows],
+        "total": _figures(rows),
+    }
+
+
+def calls(runtime: Runtime, claims: Claims, wanted: Wanted) -> tuple[list[Record], str | None, str | None]:
+    """Calls of the user, newest first, without what was said in them.
+
+    Returns:
+        The calls; the id after which to go on, None at the end; and the first local day of which all calls are there,
+        None where none was deleted.
+
+    Raises:
+        UnknownAccessToken, DatabaseUnavailable: as above.
+    """
+    with runtime.database.read() as connection:
+        _person(runtime, connection, claims)
+        page = me.page_of_calls(connection, claims, wanted)
+        since = calls_since(connection)
+    return [call_record(call) for call in page.calls], page.last, since or None
+
+
+def _person(runtime: Runtime, connection: Transaction, claims: Claims) -> Person:
+    person = me.find_person(connection, runtime.database, claims)
+    if person is None:
+        raise UnknownAccessToken
+    return person
+
+
+def _standings(runtime: Runtime, connection: Transaction, claims: Claims, person: Person) -> list[Standing]:
+    """Every limit that concerns the user, those that say "unlimited" too."""
+    own = [LimitScope.ACCESS_TOKEN, LimitScope.USER]
+    rows = limits.find_limits(connection, claims.tenant_id, scopes=own, scope_ids=[claims.jti, claims.user_id])
+    rows += limits.find_limits(connection, claims.tenant_id, scopes=[LimitScope.EACH_USER, LimitScope.TENANT])
+    found = explain_limits(rows, runtime.ledger.defaults)
+    moment = person.moment
+    keys = {
+        limit: counter_key(limit.scope, limit.window, limit.model, claims, moment.day, moment.now) for limit in found
+    }
+    there = counters.read(connection, set(keys.values()))
+    ordered = sorted(found, key=lambda limit: (ORDER[limit.scope], limit.metric, limit.window, limit.model))
+    standings = []
+    for limit in ordered:
+        used, held = there.get(keys[limit], Counter())
+        standings.append(Standing(limit, used.of(limit.metric), held.of(limit.metric)))
+    return standings
+
+
+def _limit_record(standing: Standing, person: Person) -> Record:
+    limit = standing.limit
+    resets_at = None if limit.window is Window.AT_ONCE else window_end(limit.window, person.moment)
+    left = None if limit.value is None else max(0, limit.value - standing.used - standing.held)
+    return {
+        "scope": limit.scope.value,
+        "metric": limit.metric.value,
+        "window": limit.window.value,
+        "model": limit.model or None,
+        "value": limit.value,
+        "source": limit.source.value,
+        "used": standing.used,
+        "held": standing.held,
+        "left": left,
+        "resets_at": None if resets_at is None else utc(resets_at),
+        "resets_after_s": None if resets_at is None else seconds_until(resets_at, person.moment.now),
+    }
+
+
+def _figures(rows: Sequence[UsageOfDay]) -> Record:
+    """What these rows come to. Unknown is not zero."""
+    sums: dict[str, int] = {name: sum(getattr(row, name) for row in rows) for name in (*FIGURES, "cost", "unpriced")}
+    figures: Record = {name: sums[name] for name in FIGURES}
+    figures["total_tokens"] = sums["prompt_tokens"] + sums["completion_tokens"]
+    figures["cost_nanodollars"] = None if sums["unpriced"] else sums["cost"]
+    return figures | {"unpriced_calls": sums["unpriced"]}
