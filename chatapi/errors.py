@@ -16,6 +16,7 @@ ChatAPIError
 │   └── Overloaded                a bounded queue is full
 └── UpstreamError                 (reason, may_have_run, status, retry_after_s)
     ├── UpstreamUnreachable       no connection: it never ran
+    │   ├── UpstreamBusy          too many calls to it are under way from here
     │   └── UpstreamResting       all that could answer have failed just now, and are left alone for a while
     ├── UpstreamRefused           4xx: it did not run; the request is at fault
     ├── UpstreamRateLimited       429: it did not run
@@ -168,6 +169,10 @@ class UpstreamError(ChatAPIError):
 
 class UpstreamUnreachable(UpstreamError):
     """No connection could be made: the model never ran."""
+
+
+class UpstreamBusy(UpstreamUnreachable):
+    """All connections from here to it are taken: nothing was sent, and nothing is known of how it is."""
 
 
 class UpstreamResting(UpstreamUnreachable):

@@ -13,6 +13,7 @@ import openai
 
 from chatapi.errors import (
     UpstreamBroken,
+    UpstreamBusy,
     UpstreamError,
     UpstreamFailed,
     UpstreamRateLimited,
@@ -36,7 +37,7 @@ def translate(error: BaseException) -> UpstreamError:
         case httpx2.ConnectTimeout():
             return UpstreamUnreachable("the upstream could not be reached in time")
         case httpx2.PoolTimeout():
-            return UpstreamUnreachable("too many calls to the upstream are under way")
+            return UpstreamBusy("too many calls to the upstream are under way")
         case httpx2.ConnectError() | httpx2.ProxyError() | httpx2.UnsupportedProtocol() | httpx2.InvalidURL():
             return UpstreamUnreachable("the upstream could not be reached")
         case httpx2.LocalProtocolError():

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from chatapi.domain.routing import Breaker
-from chatapi.errors import UpstreamError, UpstreamRateLimited, UpstreamRefused
+from chatapi.errors import UpstreamBusy, UpstreamError, UpstreamRateLimited, UpstreamRefused
 from chatapi.settings.upstreams import Upstream as Described
 from chatapi.upstream.byte_stream import RelayedStream
 from chatapi.upstream.cutoff import Cutoff
@@ -67,7 +67,7 @@ class Upstream:
 
     def failed(self, error: UpstreamError) -> None:
         """A call to it has failed like this, before its answer began."""
-        if self._breaker is None:
+        if self._breaker is None or isinstance(error, UpstreamBusy):
             return
         if isinstance(error, UpstreamRefused):
             self._breaker.succeeded()
