@@ -28,11 +28,9 @@ def given_key() -> str | None:
     return given
 
 
-def replay_response(replay: Replay, *, stream: bool) -> Response:
+def replay_response(replay: Replay) -> Response:
     """The reply as it was, of a stream the finished one; and the limits as they stand."""
     response = Response(replay.body, content_type=replay.content_type)
-    if stream:
-        response.mimetype = replay.content_type  # as `streaming` says it
     response.headers[REPLAYED] = "true"
     add_rate_limits(response, replay.standings)
     add_clamp(response, replay.clamped)

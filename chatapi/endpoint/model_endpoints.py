@@ -44,7 +44,7 @@ def _relay(endpoint: Endpoint, asked: ModelRequest) -> Response:
     """Every parameter goes through, also those that nobody here knows; of the reply's headers only its media type."""
     served = metered.relay(asked)
     if isinstance(served, Replay):
-        return replay_response(served, stream=asked.stream)
+        return replay_response(served)
     if isinstance(served, MeteredStream):
         return stream_response(served, _blocks(endpoint, served))
     response = Response(served.reply.body, content_type=served.reply.content_type)

@@ -16,7 +16,7 @@ def stream_response(stream: MeteredStream, chunks: Iterable[bytes]) -> Response:
     The server closes the response however it ends; a generator's `finally` would not run if the client left before the
     first chunk, so it is the response that closes the stream.
     """
-    response = Response(chunks, mimetype=stream.content_type)
+    response = Response(chunks, content_type=stream.content_type)
     response.headers["Cache-Control"] = "no-cache"
     response.headers["X-Accel-Buffering"] = "no"
     add_rate_limits(response, stream.grant.standings)
