@@ -116,12 +116,13 @@ def usage_by_day(
 
     The key is used, which begins with the user: through the index by day all users' rows of these days would be read.
     """
+    day = usage_days.c.day.concat("")  # an expression, which no index has
     names = ("day", "model", "requests", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
     statement = (
         select(*(usage_days.c[name] for name in (*names, "cost", "unpriced")))
         .where(usage_days.c.tenant_id == claims.tenant_id, usage_days.c.user_id == claims.user_id)
-        .where(usage_days.c.day.concat("").between(first_day, last_day))  # an expression, which no index has
-        .order_by(usage_days.c.day, usage_days.c.model)
+        .where(day.between(first_day, last_day))
+        .order_by(day, usage_days.c.model)
         .limit(most)
     )
     if model is not None:
