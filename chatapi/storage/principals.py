@@ -10,7 +10,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Executable, FromClause, Text, and_, cast, literal_column, select
+from sqlalchemy import Connection, Executable, FromClause, Text, and_, case, cast, literal_column, select
 
 from chatapi.domain.counters import Named
 from chatapi.domain.effective_limits import Defaults, LimitRow, LimitScope, effective_limits, named_by
@@ -160,11 +160,9 @@ def _facts(kind: Kind, given: FromClause) -> list[Executable]:
     # All scopes there are: so the key is known as far as the id, and other users' limits are not read through.
     scopes = limits.c.scope.in_([literal_column(f"'{scope}'", Text) for scope in LimitScope])
     set_limits = select(kind.json_lists(*named)).where(limits.c.tenant_id == given.c.tenant_id, scopes, whose)
-    token = and_(
-        access_tokens.c.tenant_id == given.c.tenant_id,
-        access_tokens.c.jti == given.c.jti,
-        access_tokens.c.user_id == given.c.user_id,
-    )
+    # Whose it is, is no part of how it is found: by the user all their earlier access tokens would be read through.
+    token = and_(access_tokens.c.tenant_id == given.c.tenant_id, access_tokens.c.jti == given.c.jti)
+    expires_at = case((access_tokens.c.user_id == given.c.user_id, access_tokens.c.expires_at))
     here = (
         given.outerjoin(access_tokens, token)
         .outerjoin(users, and_(users.c.tenant_id == given.c.tenant_id, users.c.id == given.c.user_id))
@@ -174,7 +172,7 @@ def _facts(kind: Kind, given: FromClause) -> list[Executable]:
     return [
         select(
             *(cast(given.c[name], Text) for name in _ASKER),
-            access_tokens.c.expires_at,
+            expires_at,
             access_tokens.c.revoked_at,
             users.c.status,
             tenants.c.status,
