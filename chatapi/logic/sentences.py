@@ -6,7 +6,7 @@ from chatapi.domain.calls import AttemptState, CallState
 from chatapi.domain.counters import CounterKey
 from chatapi.domain.money import in_dollars
 from chatapi.domain.usage import UsageSource
-from chatapi.domain.windows import Window
+from chatapi.domain.windows import KEPT, Window
 from chatapi.logic.explain import Explained, per_million, utc
 from chatapi.storage.explain import Attempt
 
@@ -24,7 +24,7 @@ WHY = {
 SOURCES = {
     UsageSource.UPSTREAM: "as the upstream reported them",
     UsageSource.COUNTED: "counted here, from what was sent and relayed, because the upstream reported nothing",
-    UsageSource.HOLD: "its whole hold, because nobody knows what it used: what is unknown is never free",
+    UsageSource.HOLD: "its whole hold, because nobody knows what it used (what is unknown is never free)",
     UsageSource.NONE: "because it never ran",
 }
 
@@ -49,13 +49,25 @@ def _bound(call: Explained) -> list[str]:
 
 
 def _held_in(call: Explained) -> str:
-    return f"It was held in these counters: {'; '.join(map(_counter, call.counters))}."
+    kept = dict.fromkeys(_window(key) for key in call.counters if not _is_named(key))
+    scopes = dict.fromkeys(_whose(key) for key in call.counters if not _is_named(key))
+    named = [f"{_whose(key)} of {_window(key)}" for key in call.counters if _is_named(key)]
+    besides = f" Because of limits also in: {'; '.join(named)}." if named else ""
+    return f"It was held in the counters of {' and '.join(kept)}: {', '.join(scopes)}.{besides}"
 
 
-def _counter(key: CounterKey) -> str:
-    whose = key.scope.replace("_", " ")
+def _is_named(key: CounterKey) -> bool:
+    """Whether it is kept only because a limit names it."""
+    return bool(key.model) or key.window not in KEPT
+
+
+def _whose(key: CounterKey) -> str:
+    return f"its {key.scope.replace('_', ' ')}'s"
+
+
+def _window(key: CounterKey) -> str:
     when = "calls at once" if key.window == Window.AT_ONCE else f"the {key.window} {key.window_key}"
-    return f"its {whose}'s of {when}" + (f" for {key.model}" if key.model else "")
+    return when + (f" for {key.model}" if key.model else "")
 
 
 def _attempt(call: Explained, attempt: Attempt, name: str | None) -> str:

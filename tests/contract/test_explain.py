@@ -130,7 +130,14 @@ def test_a_call_is_explained_from_its_bound_to_its_price(
     assert [(each["state"], each["late"]) for each in told["states"]] == [("held", False), ("settled", False)]
     assert (told["username"], told["tenant"], told["access_token"]) == (user.name, user.tenant, claims.jti)
     said = " ".join(told["sentences"])
-    for part in ("1 request", "as the upstream reported them", "$2,000.50 completion", "(configuration)", "to the end"):
+    for part in (
+        "1 request",
+        "its user's of the minute",
+        "as the upstream reported them",
+        "$2,000.50 completion",
+        "(configuration)",
+        "to the end",
+    ):
         assert part in said, said
     by_command = gateway.cli("explain", listed["id"])
     assert by_command.splitlines() == told["sentences"]
