@@ -9,7 +9,10 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Protocol, TypeVar
+
+MOST_MODELS = 1024
 
 
 class Weighted(Protocol):
@@ -77,6 +80,18 @@ class Breaker:
     def rest(self, seconds: float) -> None:
         """The upstream asks to be left alone for so long."""
         self._rested_at = max(self._rested_at, self._clock() + seconds)
+
+
+class Breakers:
+    """The breakers of one upstream, one for each model: that one fails says nothing of the others.
+
+    Args:
+        make: a new breaker.
+    """
+
+    def __init__(self, make: Callable[[], Breaker]) -> None:
+        self.of = lru_cache(MOST_MODELS)(lambda _model: make())
+        """The breaker of a model. Names are the clients', so only those that were used last are remembered."""
 
 
 class RetryBudget:

@@ -12,11 +12,12 @@ from typing import TypeVar
 import structlog
 
 from chatapi.domain.calls import AttemptState
-from chatapi.errors import Unavailable, UpstreamError, UpstreamRefused, UpstreamResting
+from chatapi.errors import Unavailable, UpstreamError, UpstreamResting
 from chatapi.logic.admission import Admitted
 from chatapi.logic.plans import Candidate
 from chatapi.logic.runtime import Runtime
 from chatapi.storage.attempts import begin_next
+from chatapi.upstream.upstream import is_fault_of_the_request
 
 T = TypeVar("T")
 
@@ -35,13 +36,16 @@ def first_answer(runtime: Runtime, admitted: Admitted, ask: Callable[[Candidate]
         UpstreamError: as the last one that was asked failed. Whether any of them may have run it, says
             `admitted.call.at_risk`.
     """
-    upstreams, call = runtime.upstreams, admitted.call
+    upstreams, model = runtime.upstreams, admitted.plan.model
     upstreams.budget.begin()
     fault: UpstreamError | None = None
     for number, candidate in enumerate(admitted.plan.candidates[: upstreams.most_attempts], 1):
+        upstream = candidate.upstream
+        if upstream.rests_s(model):
+            continue
         if fault is not None and not upstreams.budget.spend():
             break
-        if not candidate.upstream.take():
+        if not upstream.take(model):
             continue
         if number > 1 and not _begin(runtime, admitted, candidate, fault):
             break
@@ -49,19 +53,25 @@ def first_answer(runtime: Runtime, admitted: Admitted, ask: Callable[[Candidate]
             answer = ask(candidate)
         except UpstreamError as error:
             fault = error
-            call.at_risk = call.at_risk or error.may_have_run
-            if call.stop_reason is not None:
-                break
-            if error.began:
-                candidate.upstream.answered()
-                break
-            candidate.upstream.failed(error)
-            if isinstance(error, UpstreamRefused):
+            if not _goes_on(admitted, candidate, error):
                 break
         else:
-            candidate.upstream.answered()
+            upstream.answered(model)
             return answer
     raise fault or UpstreamResting(1.0)
+
+
+def _goes_on(admitted: Admitted, candidate: Candidate, error: UpstreamError) -> bool:
+    """Whether another may be asked after this failure, of which the call and the upstream now know."""
+    call, upstream, model = admitted.call, candidate.upstream, admitted.plan.model
+    call.at_risk = call.at_risk or error.may_have_run
+    if call.stop_reason is not None:  # it was cut off from here
+        return False
+    if error.began:
+        upstream.answered(model)
+        return False
+    upstream.failed(model, error)
+    return not is_fault_of_the_request(error)
 
 
 def _begin(runtime: Runtime, admitted: Admitted, candidate: Candidate, fault: UpstreamError | None) -> bool:

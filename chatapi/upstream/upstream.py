@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from chatapi.domain.routing import Breaker
+from chatapi.domain.routing import Breakers
 from chatapi.errors import UpstreamBusy, UpstreamError, UpstreamRateLimited, UpstreamRefused
 from chatapi.settings.upstreams import Upstream as Described
 from chatapi.upstream.byte_stream import RelayedStream
@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 
 OnCancel = Callable[[Callable[[], None]], None]
 SHORTEST_REST_S = 1
+NOT_OURS_TO_ASK = {401, 403}
 LONGEST_REST_S = 60  # so long an upstream that is rate limited is believed; then one asks again
+
+
+def is_fault_of_the_request(error: UpstreamError) -> bool:
+    """Whether any upstream would refuse the same. That it refuses this gateway's key is its own affair."""
+    return isinstance(error, UpstreamRefused) and error.status not in NOT_OURS_TO_ASK
 
 
 class Upstream:
@@ -35,10 +41,10 @@ class Upstream:
     Args:
         described: what it is called, what it serves, and its weight.
         target: where it is and how it is reached.
-        breaker: leaves it alone when it fails; None: every call finds out by itself.
+        breakers: leave it alone when it fails; None: every call finds out by itself.
     """
 
-    def __init__(self, described: Described, target: Target, breaker: Breaker | None = None) -> None:
+    def __init__(self, described: Described, target: Target, breakers: Breakers | None = None) -> None:
         self.name = described.name
         self.kind = described.kind
         self.weight = described.weight
@@ -46,35 +52,35 @@ class Upstream:
         self.serves = described.serves
         self.patterns = described.models
         self.name_of = described.name_of
-        self._breaker = breaker
+        self._breakers = breakers
         self._target = target
         self._wire: Wire | None = None
         self._lock = threading.Lock()
 
-    @property
-    def rests_s(self) -> float:
-        """How many seconds it is left alone from now on; 0 when it may be called."""
-        return self._breaker.opens_after_s if self._breaker is not None else 0.0
+    def rests_s(self, model: str) -> float:
+        """How many seconds it is left alone with this model from now on; 0 when it may be called."""
+        return self._breakers.of(model).opens_after_s if self._breakers is not None else 0.0
 
-    def take(self) -> bool:
+    def take(self, model: str) -> bool:
         """Whether a call may be sent now; one that was sent must be told of: `answered` or `failed`."""
-        return self._breaker is None or self._breaker.take()
+        return self._breakers is None or self._breakers.of(model).take()
 
-    def answered(self) -> None:
+    def answered(self, model: str) -> None:
         """It has answered a call, or begun to."""
-        if self._breaker is not None:
-            self._breaker.succeeded()
+        if self._breakers is not None:
+            self._breakers.of(model).succeeded()
 
-    def failed(self, error: UpstreamError) -> None:
+    def failed(self, model: str, error: UpstreamError) -> None:
         """A call to it has failed like this, before its answer began."""
-        if self._breaker is None or isinstance(error, UpstreamBusy):
+        if self._breakers is None or isinstance(error, UpstreamBusy):
             return
-        if isinstance(error, UpstreamRefused):
-            self._breaker.succeeded()
-        elif isinstance(error, UpstreamRateLimited):
-            self._breaker.rest(min(error.retry_after_s or SHORTEST_REST_S, LONGEST_REST_S))
+        breaker = self._breakers.of(model)
+        if isinstance(error, UpstreamRateLimited):
+            breaker.rest(min(error.retry_after_s or SHORTEST_REST_S, LONGEST_REST_S))
+        elif is_fault_of_the_request(error):
+            breaker.succeeded()
         else:
-            self._breaker.failed()
+            breaker.failed()
 
     def complete(self, body: Mapping[str, object], *, call_id: str, on_cancel: OnCancel | None = None) -> UpstreamReply:
         """Make a plain chat completion with the openai client; `body` goes out without `stream` and `stream_options`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from chatapi.domain.routing import Breaker, RetryBudget, in_order
+from chatapi.domain.routing import Breaker, Breakers, RetryBudget, in_order
 from chatapi.errors import ConfigurationError, InvalidRequest, UpstreamResting
 from chatapi.settings import Settings
 from chatapi.settings.upstreams import Upstream as Described
@@ -52,9 +52,9 @@ class Upstreams:
         if not serving:
             problem = f"The model `{model}` does not exist or you do not have access to it."
             raise InvalidRequest(problem, code="model_not_found", status=404)
-        ready = [upstream for upstream in serving if not upstream.rests_s]
+        ready = [upstream for upstream in serving if not upstream.rests_s(model)]
         if not ready:
-            raise UpstreamResting(min(upstream.rests_s for upstream in serving))
+            raise UpstreamResting(min(upstream.rests_s(model) for upstream in serving))
         return in_order(ready) if len(ready) > 1 else ready
 
     def warm_up(self) -> None:
@@ -81,6 +81,7 @@ def build_upstreams(settings: Settings, described: UpstreamsFile | None = None) 
         return Upstreams([Upstream(only, target)])
     rules = described.breaker
     upstreams = [
-        Upstream(each, target_of(each, settings), Breaker(rules.failures, rules.open_s)) for each in described.upstreams
+        Upstream(each, target_of(each, settings), Breakers(lambda: Breaker(rules.failures, rules.open_s)))
+        for each in described.upstreams
     ]
     return Upstreams(upstreams, described)

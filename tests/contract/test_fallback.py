@@ -20,6 +20,7 @@ from tests.support.processes import free_port
 FAULTS = {
     "failing": "fault:status-500",
     "limited": "fault:status-429",
+    "locked": "fault:status-401",
     "silent": "fault:hang",
     "closing": "fault:disconnect",
     "bad": "fault:status-400",
@@ -131,12 +132,14 @@ def test_every_way_of_failing_before_the_answer_leads_to_the_next_upstream(gatew
             expected.append((resolved, "settled", True, [(1, upstream, outcome), (2, "spare", "answered")]))
     assert ask(gateway, "limited", "hello").status_code == 200
     expected.append(("limited", "settled", True, [(1, "first", "refused"), (2, "spare", "answered")]))
-    assert ask(gateway, "failing", "hello").status_code == 200  # whom one has to wait for is not asked for a while
-    expected.append(("failing", "settled", True, [(1, "spare", "answered")]))
+    assert ask(gateway, "limited", "hello").status_code == 200  # whom one has to wait for is not asked for a while
+    expected.append(("limited", "settled", True, [(1, "spare", "answered")]))
+    assert ask(gateway, "locked", "hello").status_code == 200  # that it refuses our key is its own affair
+    expected.append(("locked", "settled", True, [(1, "first", "refused"), (2, "spare", "answered")]))
     assert rows_of(gateway) == expected
     gateway.cli("audit")
     used = {(row["model"], row["requests"]) for row in gateway.usage()}
-    assert used == {("failing", 5), ("limited", 1), ("closing", 2), ("silent", 2), ("unreachable", 2)}
+    assert used == {("failing", 4), ("limited", 2), ("locked", 1), ("closing", 2), ("silent", 2), ("unreachable", 2)}
 
 
 def test_what_is_no_fault_of_the_upstream_or_comes_too_late_is_not_tried_again(gateway: Gateway) -> None:

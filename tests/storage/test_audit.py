@@ -85,16 +85,16 @@ def test_more_than_a_limit_on_cost_allows_is_found_and_what_a_call_cost_beyond_i
     need = Need(10, 20, 16, price=Price(1, 2))  # 50 nano-dollars
     for _ in range(2):
         assert isinstance(world.writer.submit(ask(claims, worker_id, need)), Grant)
-    whose = {"tenant_id": claims.tenant_id}
-    world.set_limit("user", claims.user_id, Metric.COST, Window.DAY, 99, **whose)
-    world.set_limit("tenant", claims.tenant_id, Metric.COST, Window.MONTH, 99, **whose)
+    tenant_id = claims.tenant_id
+    world.set_limit("user", claims.user_id, Metric.COST, Window.DAY, 99, tenant_id=tenant_id)
+    world.set_limit("tenant", claims.tenant_id, Metric.COST, Window.MONTH, 99, tenant_id=tenant_id)
     found = [finding for finding in world.audit() if finding.invariant == "I1"]
     assert [finding.rule.partition(" stay")[0] for finding in found] == [
         "cost of a user and day",
         "cost of a tenant and month",
     ]
     for limit in ("user", claims.user_id, Window.DAY), ("tenant", claims.tenant_id, Window.MONTH):
-        world.set_limit(limit[0], limit[1], Metric.COST, limit[2], 150, **whose)
+        world.set_limit(limit[0], limit[1], Metric.COST, limit[2], 150, tenant_id=tenant_id)
     call = world.writer.submit(ask(claims, worker_id, need))
     assert isinstance(call, Grant)
     charge = Charge(True, Usage(10, 0, 40, 0, UsageSource.UPSTREAM), cost=90)

@@ -7,8 +7,8 @@ from typing import Any, get_type_hints
 import pytest
 
 from chatapi.domain.calls import Admission, Charge, HeldCall, Settlement
-from chatapi.domain.idempotency import IdempotencyKey
 from chatapi.domain.extras import Extras
+from chatapi.domain.idempotency import IdempotencyKey
 from chatapi.domain.limits import Need, Price
 from chatapi.domain.principals import Claims
 from chatapi.domain.usage import Usage
