@@ -44,12 +44,14 @@ class Admission(NamedTuple):
     need: Need
     deadline_s: float
     key: IdempotencyKey | None = None
+    sent_model: str = ""
 
 
 class HeldCall(NamedTuple):
     """A call as the admission wrote it: all that a settlement needs to write a lost row again.
 
-    `cost_bound` is None where a candidate has no known price.
+    `cost_bound` is None where a candidate has no known price. `sent_model` is the name that its upstream knows the model
+    by, for the attempt's row; empty where that row is there.
     """
 
     call_id: str
@@ -64,6 +66,7 @@ class HeldCall(NamedTuple):
     cost_bound: int | None
     admitted_at: datetime
     deadline_at: datetime
+    sent_model: str = ""
 
     @property
     def hold(self) -> Amount:
@@ -86,6 +89,7 @@ class HeldCall(NamedTuple):
             None if admission.need.price is None else admission.need.cost(completion_granted),
             moment.now,
             moment.now + timedelta(seconds=admission.deadline_s),
+            admission.sent_model,
         )
 
 

@@ -102,6 +102,7 @@ def admit(runtime: Runtime, ask: Ask) -> Admitted:
         need=planned.need(),
         deadline_s=runtime.settings.call_deadline_s,
         key=ask.key,
+        sent_model=first.model,
     )
     runtime.running.enter(admission.call_id)
     try:

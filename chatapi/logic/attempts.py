@@ -85,7 +85,7 @@ def _begin(runtime: Runtime, admitted: Admitted, candidate: Candidate, fault: Up
             return False
     except Unavailable:
         return False
-    call.begin_attempt(number, upstream)
+    call.begin_attempt(number, upstream, candidate.model)
     admitted.candidate = candidate
     log.warning("upstream_fallback", call=call.held.call_id, attempt=number, upstream=upstream)
     return True

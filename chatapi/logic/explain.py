@@ -42,7 +42,6 @@ class Explained:
         counters: that it entered; those of days and months first.
         price: that held when it was admitted, at the upstream that it was last sent to; None: nobody knows it now.
         username, tenant: whose it was.
-        names: how each attempt's upstream calls the model; None where that is not known any more.
     """
 
     kept: KeptCall
@@ -51,7 +50,6 @@ class Explained:
     price: ModelPrice | None
     username: str
     tenant: str
-    names: tuple[str | None, ...]
 
     @property
     def cost_bound(self) -> int | None:
@@ -204,13 +202,8 @@ def _explained(runtime: Runtime, connection: Transaction, kept: KeptCall) -> Exp
     price, last = None, upstreams.get(held.upstream)
     if last is not None:
         price = runtime.prices.price(held.model, last.prices_of, held.admitted_at)
-    names = []
-    for attempt in attempts:
-        upstream = upstreams.get(attempt.upstream)
-        known = None if upstream is None else upstream.name_of(held.model)
-        names.append(attempt.model if attempt.number > 1 else known)  # the admission writes the first, and knows none
     whose = explain.names_of(connection, held.claims)
-    return Explained(kept, attempts, _counters(connection, held), price, *whose, tuple(names))
+    return Explained(kept, attempts, _counters(connection, held), price, *whose)
 
 
 def _counters(connection: Transaction, held: HeldCall) -> tuple[CounterKey, ...]:
@@ -255,7 +248,7 @@ def _attempt_record(call: Explained, place: int) -> Record:
     return {
         "number": attempt.number,
         "upstream": attempt.upstream,
-        "model": call.names[place],
+        "model": attempt.model,
         "state": attempt.state.value,
         "at_risk": call.at_risk(attempt),
         "started_at": utc(attempt.started_at),

@@ -85,10 +85,10 @@ class RunningCall:
         """Whether the call is past its deadline."""
         return time.monotonic() >= self._overdue_at
 
-    def begin_attempt(self, number: int, upstream: str) -> None:
+    def begin_attempt(self, number: int, upstream: str, sent_model: str) -> None:
         """Another upstream is asked from now on; the attempt is written."""
         self.attempt = number
-        self.held = self.held._replace(upstream=upstream)
+        self.held = self.held._replace(upstream=upstream, sent_model=sent_model)
 
     def on_finish(self, finish: Callable[[], None]) -> None:
         """Say how the call is ended by force, with what is known of it then; without this, at its hold."""

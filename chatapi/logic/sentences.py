@@ -34,7 +34,7 @@ def sentences(call: Explained) -> list[str]:
     held = call.kept.held
     asked = f"At {utc(held.admitted_at)} {call.username} of {call.tenant} asked {held.model} through {held.endpoint}."
     told = [asked, *_bound(call), _held_in(call)]
-    told += [_attempt(call, attempt, name) for attempt, name in zip(call.attempts, call.names, strict=True)]
+    told += [_attempt(call, attempt) for attempt in call.attempts]
     return [*told, *_end(call), *_charge(call)]
 
 
@@ -70,8 +70,9 @@ def _window(key: CounterKey) -> str:
     return when + (f" for {key.model}" if key.model else "")
 
 
-def _attempt(call: Explained, attempt: Attempt, name: str | None) -> str:
-    known_as = f", which knows the model as {name}," if name is not None and name != call.kept.held.model else ""
+def _attempt(call: Explained, attempt: Attempt) -> str:
+    name = attempt.model
+    known_as = f", which knows the model as {name}," if name != call.kept.held.model else ""
     began = f"Attempt {attempt.number} was sent to {attempt.upstream}{known_as} at {utc(attempt.started_at)}"
     ended = "" if attempt.ended_at is None else f" at {utc(attempt.ended_at)}"
     if call.at_risk(attempt):

@@ -52,6 +52,7 @@ ENDED: Types = {
     "unpriced": Boolean(),
 }
 ATTEMPT: Types = {"attempt": Text(), "upstream_id": Text(), "number": Integer()}
+SENT: Types = {"sent_model": Text()}
 
 
 def place_of(call: HeldCall) -> Place:
@@ -66,7 +67,7 @@ def insert_held(connection: Connection, admitted: Sequence[HeldCall]) -> None:
         IntegrityError: a call is there already.
     """
     _INSERT_HELD.run(
-        connection, [call_row(connection, call, CallState.HELD) | {"attempt": "sent"} for call in admitted]
+        connection, [call_row(connection, call, CallState.HELD) | {"attempt": "sent"} | sent(call) for call in admitted]
     )
 
 
@@ -130,6 +131,11 @@ def call_row(connection: Connection, call: HeldCall, state: CallState) -> Row:
     }
 
 
+def sent(call: HeldCall) -> Row:
+    """What the row of an attempt says besides, when it is written."""
+    return {"sent_model": call.sent_model or call.model}
+
+
 def end_row(
     connection: Connection,
     state: CallState,
@@ -172,7 +178,7 @@ def _insert_attempt(kind: Kind, given: FromClause, *, ended: bool) -> Executable
         "call_id": given.c["id"],
         "number": given.c["number"] if ended else literal_column("1"),
         "upstream": given.c["upstream"],
-        "model": given.c["model"],
+        "model": given.c["sent_model"],
         "state": given.c["attempt"],
         "started_at": given.c["admitted_at"],
     }
@@ -210,10 +216,10 @@ def _move(_kind: Kind, given: FromClause) -> list[Executable]:
     return [update(calls).where(*here).values(values), update(attempts).where(*its, known).values(outcome)]
 
 
-_INSERT_HELD = Statement({**ADMITTED, "attempt": Text()}, _insert_held)
+_INSERT_HELD = Statement({**ADMITTED, "attempt": Text(), **SENT}, _insert_held)
 _INSERT_ENDED = Statement({**ADMITTED, **ENDED}, _insert_ended, returns=True)
 _INSERT_ATTEMPTS = Statement(
-    {**ADMITTED, **ENDED, **ATTEMPT}, lambda kind, given: [_insert_attempt(kind, given, ended=True)]
+    {**ADMITTED, **ENDED, **ATTEMPT, **SENT}, lambda kind, given: [_insert_attempt(kind, given, ended=True)]
 )
 _LOCK = Statement(PLACE, _lock, returns=True)
 _MOVE = Statement({**PLACE, "before": Text(), **ENDED, **ATTEMPT}, _move)

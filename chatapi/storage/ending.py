@@ -160,6 +160,7 @@ def _write_lost(
     settlements = [settlement for settlement in settlements if settlement.call.day >= since]
     rows = [
         calls.call_row(connection, settlement.call, settlement.state)
+        | calls.sent(settlement.call)
         | _end_row(connection, settlement, now, expired_at=now)
         for settlement in settlements
     ]
@@ -188,6 +189,7 @@ def abandon(
         call = HeldCall.of(admission, moment, 0)
         settlement = Settlement(call, CallState.RELEASED, Charge(), ABANDONED, AttemptState.REFUSED)
         row = calls.call_row(connection, call, CallState.RELEASED) | _end_row(connection, settlement, moment.now)
+        row |= calls.sent(call)
         if not calls.insert_ended(connection, [row]):
             there = calls.find(connection, *place_of(call))
             left.append(Settlement(there, CallState.RELEASED, Charge(), ABANDONED, AttemptState.REFUSED))

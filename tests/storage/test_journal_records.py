@@ -62,7 +62,7 @@ def test_whoever_changes_what_is_journalled_makes_a_new_version() -> None:
             "Charge": ("answered", "usage", "cost"),
             "HeldCall": (
                 *("call_id", "claims", "worker_id", "endpoint", "model", "upstream", "day", "prompt_bound"),
-                *("completion_granted", "cost_bound", "admitted_at", "deadline_at"),
+                *("completion_granted", "cost_bound", "admitted_at", "deadline_at", "sent_model"),
             ),
             "Usage": (
                 *("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "source"),
@@ -76,6 +76,7 @@ def test_whoever_changes_what_is_journalled_makes_a_new_version() -> None:
             "Claims": ("tenant_id", "user_id", "jti"),
             "Admission": (
                 *("call_id", "claims", "worker_id", "endpoint", "model", "upstream", "need", "deadline_s", "key"),
+                "sent_model",
             ),
             "IdempotencyKey": ("digest", "request_digest"),
             "Need": ("prompt_bound", "completion_wanted", "completion_least", "choices", "loose", "price"),
