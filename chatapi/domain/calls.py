@@ -50,8 +50,8 @@ class Admission(NamedTuple):
 class HeldCall(NamedTuple):
     """A call as the admission wrote it: all that a settlement needs to write a lost row again.
 
-    `cost_bound` is None where a candidate has no known price. `sent_model` is the name that its upstream knows the model
-    by, for the attempt's row; empty where that row is there.
+    `cost_bound` is None where a candidate has no known price. `sent_model` is the name by which its upstream knows the
+    model, for the attempt's row; empty where that row is there.
     """
 
     call_id: str
