@@ -7,7 +7,7 @@ NODE_CLIENTS := tests/clients/node_modules
 PIP := $(BIN)/python -m pip install -qq --no-input --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check clients fuzz proof chaos bench
+.PHONY: help install run test coverage check clients fuzz proof chaos bench
 
 help:  ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -28,7 +28,10 @@ $(STAMP): requirements.txt requirements-dev.txt requirements.in pyproject.toml
 run: install  ## Migrate and serve; without a configured upstream, with the demo upstream on loopback
 	@exec scripts/run.sh
 
-test: install  ## Run the whole test suite, PostgreSQL included, with branch coverage
+test: install  ## Run the whole test suite, PostgreSQL included
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+coverage: install  ## Run the whole test suite and show which branches it takes (a third slower)
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(ARGS)
 
 check: install  ## Check style, types and layers

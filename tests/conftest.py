@@ -173,7 +173,9 @@ def sqlite_gateway(
 ) -> Iterator[Gateway]:
     """The shared gateway on SQLite."""
     url = sqlite_template.copy_to(tmp_path_factory.mktemp("sqlite") / "chatapi.sqlite3")
-    yield from _shared(Gateway(url, upstream_url=faults.url, environment=SHARED_SETTINGS, start=False))
+    shared = Gateway(url, upstream_url=faults.url, environment=SHARED_SETTINGS, start=False)
+    shared.by_command = True
+    yield from _shared(shared)
 
 
 @pytest.fixture(scope="session")
