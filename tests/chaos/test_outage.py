@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
+from sqlalchemy import select
 
 from bench.emulator.process import Emulator
+from chatapi.storage.tables import workers
 from tests.chaos.load import Load
 from tests.chaos.machines import LEASE_S, LONG, TWO_WORKERS, Machine, MakeMachine, await_that, say
 from tests.chaos.reconcile import await_truth, ever_expired, reconcile
+from tests.concurrency.world import world_of
 from tests.support.postgres import Postgres
 
 pytestmark = pytest.mark.chaos
@@ -104,6 +107,7 @@ def test_a_worker_that_dies_in_an_outage_does_not_end_the_others_and_is_replaced
     url = own_postgres.url(own_postgres.create())
     machine = make_machine(url, emulator.url, more=TWO_WORKERS)
     machine.start_with_users()
+    await_that(lambda: _leases(url) == 2, "both workers serve")
     with stopped(own_postgres):
         killed, _ = machine.workers
         os.kill(killed, signal.SIGKILL)
@@ -112,3 +116,9 @@ def test_a_worker_that_dies_in_an_outage_does_not_end_the_others_and_is_replaced
     await_that(machine.is_ready, "the gateway is ready again")
     await_that(lambda: len(machine.workers) == 2, "it has a successor")
     assert killed not in machine.workers
+
+
+def _leases(url: str) -> int:
+    """How many workers have begun to serve."""
+    with world_of(url) as world, world.database.read() as connection:
+        return len(connection.execute(select(workers)).all())
