@@ -11,7 +11,7 @@ from chatapi.cli.output import EXIT_CODES, show
 from chatapi.domain.money import in_dollars
 from chatapi.errors import InvalidInput
 from chatapi.logic import permissions
-from chatapi.logic.pricing import per_million
+from chatapi.logic.pricing import prices_of
 from chatapi.logic.runtime import Runtime
 
 of_tenant = click.option("--tenant", help="This tenant, all its users together.")
@@ -65,7 +65,7 @@ def allowed(runtime: Runtime, tenant: str | None, user: str | None, *, as_json: 
 @with_runtime
 def price(runtime: Runtime, names: tuple[str, ...], *, as_json: bool) -> None:
     """Show what a million tokens of models cost today, at each upstream that serves them, and where that is from."""
-    rows = [row for name in names for row in per_million(runtime, name, datetime.now(UTC))]
+    rows = [row for name in names for row in prices_of(runtime, name, datetime.now(UTC))]
     if not as_json:
         rows = [
             row | {kind: "unknown" if row[kind] is None else in_dollars(int(str(row[kind]))) for kind in KINDS}

@@ -8,13 +8,13 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from re import Pattern
 from typing import ClassVar
 
 from chatapi.domain.bounds import CALL_OVERHEAD, bytes_of_fields
 from chatapi.domain.fields import flag, model_of, optional_text, wrong_value
 from chatapi.domain.form_fields import one_file_at_least
-from chatapi.domain.model_names import plain_name
-from chatapi.domain.model_request import ModelRequest, Prompt, Upload
+from chatapi.domain.model_request import Prompt, UnitRequest, Upload
 
 LEAST_BYTES_PER_SECOND = 750
 """Of sound that can be understood: Opus at 6 kbit/s, its lowest (RFC 6716, 2.1.1)."""
@@ -28,20 +28,11 @@ FILES = ("file",)
 
 
 @dataclass(frozen=True, slots=True)
-class TranscriptionRequest(ModelRequest):
+class TranscriptionRequest(UnitRequest):
     """A checked request."""
 
     form: ClassVar[str] = "/v1/audio/transcriptions"
-
-    @property
-    def by_tokens(self) -> bool:
-        """Whether sound is paid by tokens; for others (`whisper-1`) by seconds."""
-        return bool(BY_TOKENS.match(plain_name(self.model)))
-
-    @property
-    def countable(self) -> bool:
-        """Not where sound is tokens: nobody can count those here."""
-        return not self.by_tokens
+    paid_by_tokens: ClassVar[Pattern[str]] = BY_TOKENS
 
     @property
     def units(self) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
 from chatapi.domain import (
     audio_request,
@@ -20,18 +19,10 @@ from chatapi.domain import (
     response_request,
     speech_request,
 )
+from chatapi.domain.extras import Unit
 from chatapi.domain.model_request import ModelRequest, Upload
 
 Parse = Callable[[Mapping[str, object], tuple[Upload, ...]], ModelRequest]
-
-
-class Unit(StrEnum):
-    """What is paid for, where it is no tokens."""
-
-    TOKENS = "tokens"
-    IMAGES = "images"
-    SECONDS = "seconds"
-    CHARACTERS = "characters"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +32,14 @@ class Endpoint:
     Args:
         path: of it.
         parse: reads a body, and a form's files; the request bounds itself.
-        unit: what is paid for; of several, what the older models are paid by, for newer ones are all paid by tokens.
+        unit: what the older models are paid by; None: tokens, as newer ones always are.
         streams: whether OpenAI streams its replies.
         takes_files: whether its body is a form with files, and not JSON.
     """
 
     path: str
     parse: Parse
-    unit: Unit = Unit.TOKENS
+    unit: Unit | None = None
     streams: bool = False
     takes_files: bool = False
 
@@ -67,12 +58,12 @@ ENDPOINTS: dict[str, Endpoint] = {
         Endpoint("/v1/responses", _of_json(response_request.parse), streams=True),
         Endpoint("/v1/embeddings", _of_json(embeddings_request.parse)),
         Endpoint("/v1/moderations", _of_json(moderation_request.parse)),
-        Endpoint("/v1/images/generations", _of_json(image_request.parse), Unit.IMAGES, streams=True),
-        Endpoint("/v1/images/edits", image_request.parse_edit, Unit.IMAGES, streams=True, takes_files=True),
-        Endpoint("/v1/audio/speech", _of_json(speech_request.parse), Unit.CHARACTERS, streams=True),
+        Endpoint("/v1/images/generations", _of_json(image_request.parse), Unit.IMAGE, streams=True),
+        Endpoint("/v1/images/edits", image_request.parse_edit, Unit.IMAGE, streams=True, takes_files=True),
+        Endpoint("/v1/audio/speech", _of_json(speech_request.parse), Unit.CHARACTER, streams=True),
         Endpoint(
-            "/v1/audio/transcriptions", audio_request.parse_transcription, Unit.SECONDS, streams=True, takes_files=True
+            "/v1/audio/transcriptions", audio_request.parse_transcription, Unit.SECOND, streams=True, takes_files=True
         ),
-        Endpoint("/v1/audio/translations", audio_request.parse_translation, Unit.SECONDS, takes_files=True),
+        Endpoint("/v1/audio/translations", audio_request.parse_translation, Unit.SECOND, takes_files=True),
     )
 }

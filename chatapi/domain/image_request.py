@@ -7,13 +7,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from re import Pattern
 from typing import ClassVar
 
 from chatapi.domain.bounds import CALL_OVERHEAD, IMAGE_BOUND, bytes_of_fields
 from chatapi.domain.fields import flag, model_of, number, optional_text, text, unsupported, wrong_value
 from chatapi.domain.form_fields import one_file_at_least
 from chatapi.domain.model_names import plain_name
-from chatapi.domain.model_request import ModelRequest, Prompt, Upload
+from chatapi.domain.model_request import Prompt, UnitRequest, Upload
 
 MOST_IMAGES = 10
 MOST_PARTIAL_IMAGES = 3
@@ -35,20 +36,11 @@ FILES = ("image", "image[]", "mask", "markup")
 
 
 @dataclass(frozen=True, slots=True)
-class ImageRequest(ModelRequest):
+class ImageRequest(UnitRequest):
     """A checked request for images, made from a prompt."""
 
     form: ClassVar[str] = "/v1/images/generations"
-
-    @property
-    def countable(self) -> bool:
-        """Not where images are paid by tokens: nobody can count those here."""
-        return not self.by_tokens
-
-    @property
-    def by_tokens(self) -> bool:
-        """Whether the model's images are tokens; those of others (DALL·E, Stable Diffusion) are units."""
-        return bool(BY_TOKENS.match(plain_name(self.model)))
+    paid_by_tokens: ClassVar[Pattern[str]] = BY_TOKENS
 
     @property
     def units(self) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 
 REASONING = re.compile(
     r"^(o\d|gpt-5|gpt-oss|codex|deepseek-r|deepseek-v3\.[1-9]|qwq|qwen3|gemini-2\.5|gemini-[3-9]|grok-3-mini|grok-[4-9]"
@@ -28,3 +30,8 @@ def reasons(model: str) -> bool:
 def searches(model: str) -> bool:
     """Whether a model of this name searches the web for each call. Source: OpenAI's guide "Web search"."""
     return bool(SEARCHING.match(plain_name(model)))
+
+
+def allowed(model: str, lists: Iterable[Iterable[str]]) -> bool:
+    """Whether each of these lists of shell patterns has one that fits; without any list every model is allowed."""
+    return all(any(fnmatchcase(model, pattern) for pattern in patterns) for patterns in lists)

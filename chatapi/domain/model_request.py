@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from re import Pattern
 from typing import IO, ClassVar, Self
 
 from chatapi.domain import model_names
@@ -155,3 +156,21 @@ class ModelRequest(ABC):
             choices=self.choices,
             loose=loose,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class UnitRequest(ModelRequest):
+    """A request for what older models are paid for by units, such as images, and newer ones by tokens."""
+
+    paid_by_tokens: ClassVar[Pattern[str]]
+    """The names of the newer ones."""
+
+    @property
+    def by_tokens(self) -> bool:
+        """Whether the model is paid by tokens."""
+        return bool(self.paid_by_tokens.match(model_names.plain_name(self.model)))
+
+    @property
+    def countable(self) -> bool:
+        """Not where images or sound are tokens: nobody can count those here."""
+        return not self.by_tokens

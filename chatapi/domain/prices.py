@@ -16,10 +16,10 @@ from types import MappingProxyType
 
 from chatapi.domain.extras import MEASURES, NOTHING_ELSE, OTHER, Extras, Unit
 from chatapi.domain.limits import Price
-from chatapi.domain.token_prices import Level, Rates, first, scaled
+from chatapi.domain.money import NANODOLLARS
+from chatapi.domain.token_prices import Level, Rates, TokenPrices, first, scaled
 from chatapi.domain.usage import Usage
 
-NANODOLLARS = 10**9
 STANDARD = ""  # the service tier whose prices hold for every tier that has none of its own
 
 
@@ -79,10 +79,13 @@ class ModelPrice:
         exact = Fraction(parts or 0, self._scale) + rest
         return (2 * exact.numerator + exact.denominator) // (2 * exact.denominator)
 
-    def per_million(self, usage: Usage) -> int | None:
-        """What a million times this usage costs in nano-dollars, each as if it were alone; None as for `cost`."""
-        parts = self._of(STANDARD, usage.prompt_tokens).parts(usage, NOTHING_ELSE)
-        return None if parts is None else round(Fraction(parts * 10**6, self._scale))
+    def of_tokens(self, prompt_tokens: int = 0) -> TokenPrices:
+        """What each kind of token costs in a call with so long a prompt, in the standard service tier."""
+        levels = self.levels.get(STANDARD, ())
+        if not levels:
+            return TokenPrices()
+        place = bisect_left([level.above for level in levels], prompt_tokens) - 1
+        return levels[max(0, place)].tokens.filled()
 
     def bound(self, prompt_bound: int, *, completes: bool) -> Price | None:
         """`highest` for calls that use nothing but tokens, which is remembered."""
@@ -162,3 +165,8 @@ def _of_variant(variants: Mapping[str, Fraction], name: str, *, dearest: bool) -
 def nanodollars(dollars: Decimal, per: int = 1) -> Fraction:
     """Exact nano-dollars for one of something of which `per` cost so many dollars."""
     return Fraction(dollars) * NANODOLLARS / per
+
+
+def per_million(price: Fraction | None) -> int | None:
+    """Whole nano-dollars for a million of something; None where nobody knows what one costs."""
+    return None if price is None else round(price * 10**6)

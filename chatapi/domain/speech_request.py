@@ -6,12 +6,12 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from re import Pattern
 from typing import ClassVar
 
 from chatapi.domain.bounds import CALL_OVERHEAD, bytes_of_fields
 from chatapi.domain.fields import model_of, optional_text, text, wrong_type, wrong_value
-from chatapi.domain.model_names import plain_name
-from chatapi.domain.model_request import ModelRequest, Prompt
+from chatapi.domain.model_request import Prompt, UnitRequest
 from chatapi.errors import InvalidRequest
 
 LONGEST_INPUT = 4096  # characters
@@ -24,20 +24,11 @@ STREAM_FORMATS = ("audio", "sse")
 
 
 @dataclass(frozen=True, slots=True)
-class SpeechRequest(ModelRequest):
+class SpeechRequest(UnitRequest):
     """A checked request. Its reply is always relayed as it comes."""
 
     form: ClassVar[str] = "/v1/audio/speech"
-
-    @property
-    def by_tokens(self) -> bool:
-        """Whether the model's sound is paid by tokens; that of others (`tts-1`) by characters of the text."""
-        return bool(BY_TOKENS.match(plain_name(self.model)))
-
-    @property
-    def countable(self) -> bool:
-        """Not where sound is tokens: nobody can count those here."""
-        return not self.by_tokens
+    paid_by_tokens: ClassVar[Pattern[str]] = BY_TOKENS
 
     @property
     def units(self) -> int:

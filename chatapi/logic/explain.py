@@ -6,17 +6,16 @@ and the prices (by the price list and the configuration, for the instant of the 
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from fractions import Fraction
 from uuid import UUID
 
+from chatapi.domain import prices
 from chatapi.domain.calls import AttemptState, CallState, Charge, HeldCall
 from chatapi.domain.counters import CounterKey, Left, change_of, kept_counters, named_counters
 from chatapi.domain.effective_limits import named_by
 from chatapi.domain.limits import Amount
-from chatapi.domain.prices import STANDARD, ModelPrice
+from chatapi.domain.prices import ModelPrice
 from chatapi.domain.principals import Claims
 from chatapi.domain.retention import EPOCH
 from chatapi.domain.windows import Window
@@ -27,7 +26,6 @@ from chatapi.storage.accounts import Transaction
 from chatapi.storage.explain import Attempt, KeptCall
 
 KINDS = ("prompt", "cached", "completion", "reasoning")
-A_MILLION = 10**6
 
 Record = dict[str, object]
 
@@ -183,16 +181,10 @@ def per_million(call: Explained) -> dict[str, int | None]:
 
     None where nobody knows.
     """
-    levels = () if call.price is None else call.price.levels.get(STANDARD, ())
-    if not levels:
+    if call.price is None:
         return dict.fromkeys(KINDS)
-    above = [level.above for level in levels]
-    tokens = levels[max(0, bisect_left(above, call.kept.charge.usage.prompt_tokens) - 1)].tokens.filled()
-    return {kind: _times_a_million(getattr(tokens, kind)) for kind in KINDS}
-
-
-def _times_a_million(price: Fraction | None) -> int | None:
-    return None if price is None else round(price * A_MILLION)
+    tokens = call.price.of_tokens(call.kept.charge.usage.prompt_tokens)
+    return {kind: prices.per_million(getattr(tokens, kind)) for kind in KINDS}
 
 
 def _explained(runtime: Runtime, connection: Transaction, kept: KeptCall) -> Explained:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 
 import structlog
 
+from chatapi.domain.model_names import allowed
 from chatapi.domain.principals import Claims
 from chatapi.errors import UpstreamError
 from chatapi.logic.runtime import Runtime
@@ -61,14 +61,8 @@ def listed(runtime: Runtime, claims: Claims, known: ModelList) -> dict[str, Serv
     standings(runtime, claims)
     with runtime.database.read() as connection:
         lists = [some for some in models_of(connection, claims.tenant_id, claims.user_id) if some is not None]
-    found = known.of(runtime)
-    if not lists:
-        return found
-    return {name: model for name, model in found.items() if _fits(runtime.upstreams.resolve(name), lists)}
-
-
-def _fits(model: str, lists: list[tuple[str, ...]]) -> bool:
-    return all(any(fnmatchcase(model, pattern) for pattern in patterns) for patterns in lists)
+    found = known.of(runtime).items()
+    return {name: model for name, model in found if allowed(runtime.upstreams.resolve(name), lists)}
 
 
 def _configured(runtime: Runtime) -> Iterator[ServedModel]:

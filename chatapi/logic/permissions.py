@@ -9,7 +9,7 @@ from chatapi.errors import InvalidInput
 from chatapi.logic.runtime import Runtime
 from chatapi.logic.tenants import find_tenant
 from chatapi.logic.users import find_user
-from chatapi.storage import permissions
+from chatapi.storage import accounts, permissions
 from chatapi.storage.permissions import Patterns
 
 MOST_PATTERNS = 100
@@ -44,15 +44,19 @@ def allowed_models(runtime: Runtime, *, tenant: str | None = None, user: str | N
     """What was said with `allow_models`, by whom it is about; None: all.
 
     Raises:
-        InvalidInput: there is no such tenant or user, or it is closed.
+        InvalidInput: there is no such tenant or user.
     """
-    with runtime.database.write() as connection:
+    with runtime.database.read() as connection:
         if user is not None:
-            found = find_user(connection, user)
+            found = accounts.find_user(connection, user)
+            if found is None:
+                raise InvalidInput(f"There is no user {user!r}.")
             of_tenant, of_user = permissions.models_of(connection, found.tenant_id, found.id)
             return {f"tenant {found.tenant_name}": of_tenant, f"user {user}": of_user}
-        its = find_tenant(connection, tenant or "")
-        return {f"tenant {its.name}": permissions.models_of(connection, its.id, its.id)[0]}
+        tenants = accounts.find_tenants(connection, [tenant or ""])
+        if not tenants:
+            raise InvalidInput(f"There is no tenant {tenant!r}.")
+        return {f"tenant {tenant}": permissions.models_of(connection, tenants[0].id, tenants[0].id)[0]}
 
 
 def set_near_limit(runtime: Runtime, tenant: str, what: str) -> None:

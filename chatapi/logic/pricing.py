@@ -7,12 +7,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from chatapi.domain.calls import HeldCall
-from chatapi.domain.endpoints import ENDPOINTS, Unit
-from chatapi.domain.extras import NOTHING_ELSE, OTHER, Extras
+from chatapi.domain.endpoints import ENDPOINTS
+from chatapi.domain.extras import NOTHING_ELSE, OTHER, Extras, Unit
 from chatapi.domain.limits import Need, Price
 from chatapi.domain.model_names import searches
 from chatapi.domain.model_request import ModelRequest
 from chatapi.domain.price_book import PriceBook
+from chatapi.domain.prices import per_million
+from chatapi.domain.token_prices import TokenPrices
 from chatapi.domain.usage import Usage
 from chatapi.logic.runtime import Runtime
 
@@ -21,11 +23,11 @@ def units_of(endpoint: str, request: ModelRequest) -> Extras:
     """What a call is measured in besides tokens, at most."""
     known = ENDPOINTS.get(endpoint)
     match known and known.unit:
-        case Unit.IMAGES:
+        case Unit.IMAGE:
             return Extras(images=request.units, image=_variant(request))
-        case Unit.SECONDS:
+        case Unit.SECOND:
             return Extras(seconds=request.units)
-        case Unit.CHARACTERS:
+        case Unit.CHARACTER:
             return Extras(characters=request.units)
     if request.body.get("web_search_options") is not None or searches(request.model):
         return Extras(web_searches=1)  # which no report of usage tells
@@ -64,7 +66,7 @@ def cost(prices: PriceBook, call: HeldCall, provider: str | None, usage: Usage, 
     return call.cost_bound if known is None else known
 
 
-def per_million(runtime: Runtime, name: str, at: datetime) -> list[dict[str, object]]:
+def prices_of(runtime: Runtime, name: str, at: datetime) -> list[dict[str, object]]:
     """What a million tokens of a model (or alias) cost at each upstream that serves it, in nano-dollars; None where
     nobody knows. Short prompts, standard service tier."""
     model = runtime.upstreams.resolve(name)
@@ -73,8 +75,9 @@ def per_million(runtime: Runtime, name: str, at: datetime) -> list[dict[str, obj
         if not upstream.serves(model):
             continue
         price = runtime.prices.price(model, upstream.prices_of, at)
-        kinds = {"prompt": Usage(1, 0), "cached_prompt": Usage(1, 1), "completion": Usage(0, 0, 1)}
-        costs: dict[str, object] = {kind: price and price.per_million(usage) for kind, usage in kinds.items()}
+        tokens = TokenPrices() if price is None else price.of_tokens()
+        kinds = {"prompt": tokens.prompt, "cached_prompt": tokens.cached, "completion": tokens.completion}
+        costs = {kind: per_million(each) for kind, each in kinds.items()}
         source = None if price is None else price.source
         rows.append({"model": model, "upstream": upstream.name, **costs, "source": source})
     return rows

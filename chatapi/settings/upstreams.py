@@ -125,7 +125,3 @@ class UpstreamsFile:
     def resolved(self, model: str) -> str:
         """The model that a name stands for: an alias's target, or itself."""
         return self.aliases.get(model, model)
-
-    def serving(self, model: str) -> tuple[Upstream, ...]:
-        """The upstreams that serve a model (no alias)."""
-        return tuple(upstream for upstream in self.upstreams if upstream.serves(model))

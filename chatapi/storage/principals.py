@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from fnmatch import fnmatchcase
 from functools import cache, lru_cache
 from typing import Any
 
@@ -15,6 +14,7 @@ from sqlalchemy import Connection, Executable, FromClause, Text, and_, case, cas
 from chatapi.domain.counters import Named
 from chatapi.domain.effective_limits import Defaults, LimitRow, LimitScope, effective_limits, named_by
 from chatapi.domain.limits import Limit, Metric
+from chatapi.domain.model_names import allowed
 from chatapi.domain.principals import Claims
 from chatapi.domain.windows import Moment, Window, Zone
 from chatapi.storage.columns import ID
@@ -75,7 +75,7 @@ class Facts:
 
     def allows(self, model: str) -> bool:
         """Whether the principal may use this model (no alias)."""
-        return not self.models or all(any(fnmatchcase(model, each) for each in some) for some in self.models)
+        return allowed(model, self.models)
 
 
 class Calendar:

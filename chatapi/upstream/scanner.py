@@ -165,6 +165,11 @@ class Scanner:
         if len(data) > self._largest_event_bytes:
             self._break("an event that is too large")
             return False
+        return self._judge(event, data)
+
+    def _judge(self, event: bytes, data: bytes) -> bool:
+        """Whether an event that carries something may pass; what it means for the stream is noted."""
+        stripped = data.strip()
         if not (stripped.startswith(b"{") and stripped.endswith(b"}")):
             self._break("an event that is no JSON object")
             return False

@@ -12,7 +12,7 @@ from typing import Any
 from chatapi.domain.usage import Usage
 from chatapi.errors import UpstreamBroken
 from chatapi.upstream.scanner import Scanner, is_named_error, loads
-from chatapi.upstream.sse import DONE, Event, payload
+from chatapi.upstream.sse import DONE, Event
 
 PLAIN = re.compile(rb"(?:(?:event:(?! ?error\n)[^\n]*+\n)?data: ?\{[^\n]*+(?<=\})\n\n)++")
 LAST = frozenset({
@@ -56,17 +56,7 @@ class TypedScanner(Scanner):
             first = first.plus(usage)
         return first
 
-    def _may_pass(self, event: bytes) -> bool:
-        data = payload(event)
-        stripped = data.strip()
-        if not stripped:
-            return True  # a comment, or a field that says nothing
-        if stripped == DONE:
-            self.done = True
-            return True
-        if len(data) > self._largest_event_bytes:
-            self._break("an event that is too large")
-            return False
+    def _judge(self, event: bytes, data: bytes) -> bool:
         value = loads(data)
         if not value:
             self._break("an event that is no JSON object")

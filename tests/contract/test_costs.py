@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -11,6 +10,7 @@ import pytest
 from tests.support.faults import PROMPT_TOKENS, FaultyUpstream, pieces_of, reply_to
 from tests.support.gateway import Gateway, MakeGateway
 from tests.support.limits import ask, limit
+from tests.support.upstreams_files import with_upstreams
 from tests.support.users import User
 
 FILE = """
@@ -57,17 +57,8 @@ def gateway(
     faults: FaultyUpstream,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Gateway:
-    path: Path = tmp_path_factory.mktemp("upstreams") / "upstreams.toml"
-    path.write_text(FILE.format(url=faults.url))
-    environment = {"CHATAPI_UPSTREAMS_FILE": str(path)}
-    made = make_lasting_gateway(lasting_database_url, upstream_url=None, environment=environment, start=False)
-    made.start_with_users()
-    return made
-
-
-@pytest.fixture
-def user(gateway: Gateway) -> User:
-    return gateway.users.take("many")
+    path = tmp_path_factory.mktemp("upstreams") / "upstreams.toml"
+    return with_upstreams(make_lasting_gateway, lasting_database_url, path, FILE.format(url=faults.url))
 
 
 def row_of(gateway: Gateway, user: User) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import uuid
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from sqlalchemy import update
@@ -20,6 +19,7 @@ from tests.support.faults import PROMPT_TOKENS, FaultyUpstream, pieces_of, reply
 from tests.support.gateway import Gateway, MakeGateway
 from tests.support.limits import ask, limit
 from tests.support.me import Reader, claims_of, limits_of
+from tests.support.upstreams_files import with_upstreams
 from tests.support.users import User
 
 FILE = """
@@ -59,27 +59,8 @@ def gateway(
     faults: FaultyUpstream,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Gateway:
-    path: Path = tmp_path_factory.mktemp("upstreams") / "upstreams.toml"
-    path.write_text(FILE.format(url=faults.url))
-    environment = {"CHATAPI_UPSTREAMS_FILE": str(path)}
-    made = make_lasting_gateway(lasting_database_url, upstream_url=None, environment=environment, start=False)
-    made.start_with_users()
-    return made
-
-
-@pytest.fixture
-def user(gateway: Gateway) -> User:
-    return gateway.users.take("many")
-
-
-@pytest.fixture
-def token(gateway: Gateway, user: User) -> str:
-    return gateway.token(user)
-
-
-@pytest.fixture
-def read(gateway: Gateway, token: str) -> Reader:
-    return Reader.of(gateway, token)
+    path = tmp_path_factory.mktemp("upstreams") / "upstreams.toml"
+    return with_upstreams(make_lasting_gateway, lasting_database_url, path, FILE.format(url=faults.url))
 
 
 def test_what_a_call_in_flight_holds_is_shown_until_it_ends(

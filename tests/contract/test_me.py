@@ -26,21 +26,6 @@ from tests.support.users import PASSWORD, User
 PRICED = "gpt-4o-mini"  # by the price list
 
 
-@pytest.fixture
-def user(gateway: Gateway) -> User:
-    return gateway.users.take("many")
-
-
-@pytest.fixture
-def token(gateway: Gateway, user: User) -> str:
-    return gateway.token(user)
-
-
-@pytest.fixture
-def read(gateway: Gateway, token: str) -> Reader:
-    return Reader.of(gateway, token)
-
-
 def test_users_are_told_who_they_are_and_how_each_limit_stands(
     gateway: Gateway, user: User, token: str, read: Reader, far_from_midnight: None
 ) -> None:

@@ -32,9 +32,9 @@ def test_the_example_is_right_and_means_what_its_comments_say() -> None:
     assert (basement.api_key, basement.weight, basement.prices_of) == (None, 0, None)
     assert azure.name_of("gpt-4o-mini") == "our-deployment"
     assert azure.name_of("gpt-4o") == "gpt-4o"
-    assert [upstream.name for upstream in file.serving("gpt-4o-mini")] == ["openai", "azure-eu", "basement"]
-    assert file.serving("gpt-4o-mini-2024-07-18") == (openai,)
-    assert file.serving("claude") == ()
+    assert all(upstream.serves("gpt-4o-mini") for upstream in file.upstreams)
+    assert [upstream for upstream in file.upstreams if upstream.serves("gpt-4o-mini-2024-07-18")] == [openai]
+    assert not any(upstream.serves("claude") for upstream in file.upstreams)
     assert (file.resolved("gpt-3.5-turbo"), file.resolved("o3")) == ("gpt-4o-mini", "o3")
     assert (file.retries, file.breaker) == (Retries(3, 0.2, 10), Breaker(5, 10.0))
     llama = file.models["llama-3.3-70b"]
