@@ -33,7 +33,7 @@ CALLS = (
 )  # fmt: skip
 ATTEMPTS = ("tenant_id", "call_id", "number", "upstream", "model", "state", "started_at", "ended_at", "upstream_id")
 COUNTERS = ("tenant_id", "scope", "scope_id", "window", "window_key", "requests_used", "tokens_used")
-ROLLUPS = ("tenant_id", "user_id", "model", "day", "requests", "prompt_tokens", "completion_tokens")
+ROLLUPS = ("tenant_id", "user_id", "jti", "model", "day", "requests", "prompt_tokens", "completion_tokens")
 Row = tuple[Any, ...]
 Write = Callable[[str, tuple[str, ...], Iterable[Row]], None]
 
@@ -117,7 +117,7 @@ class _Ledger:
         """The rows of `usage_days`."""
         found = []
         for (who, model, day), sums in self._sums.items():
-            found.append((self._claims[who].tenant_id, self._claims[who].user_id, model, day, *sums))
+            found.append((*self._claims[who], model, day, *sums))
         return found
 
     def counters(self) -> list[Row]:

@@ -44,9 +44,9 @@ CALLS = (
 FROM_CALLS = [
     "INSERT INTO attempts (tenant_id, call_id, number, upstream, model, state, started_at, ended_at, upstream_id)"
     " SELECT tenant_id, id, 1, upstream, model, 'answered', admitted_at, ended_at, 'chatcmpl-of-its-own' FROM calls",
-    "INSERT INTO usage_days (tenant_id, user_id, model, day, requests, prompt_tokens, completion_tokens)"
-    " SELECT tenant_id, user_id, model, day, count(*), sum(prompt_tokens), sum(completion_tokens) FROM calls"
-    " GROUP BY tenant_id, user_id, model, day",
+    "INSERT INTO usage_days (tenant_id, user_id, jti, model, day, requests, prompt_tokens, completion_tokens)"
+    " SELECT tenant_id, user_id, jti, model, day, count(*), sum(prompt_tokens), sum(completion_tokens) FROM calls"
+    " GROUP BY tenant_id, user_id, jti, model, day",
     *(
         'INSERT INTO counters (tenant_id, scope, scope_id, "window", window_key, requests_used, tokens_used)'
         f" SELECT tenant_id, '{scope}', {column}, '{window}', {key}, count(*), sum(prompt_tokens + completion_tokens)"

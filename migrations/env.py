@@ -10,9 +10,9 @@ from sqlalchemy import Connection, ForeignKeyConstraint
 
 from chatapi.settings import load_settings
 from chatapi.storage import partitions
+from chatapi.storage.admin_tables import metadata
 from chatapi.storage.columns import UtcDateTime
 from chatapi.storage.engine import Database
-from chatapi.storage.tables import metadata
 
 
 def migrate() -> None:

@@ -44,7 +44,7 @@ Check = tuple[str, str, Select[Row], Row]  # of which invariant, its rule, what 
 
 MOST_ROWS = 20
 KEY = ("tenant_id", "scope", "scope_id", "window", "window_key")
-ROLLUP_KEY = ("tenant_id", "user_id", "model", "day")
+ROLLUP_KEY = ("tenant_id", "user_id", "jti", "model", "day")
 ROLLUP_FIGURES = (
     "requests",
     "prompt_tokens",

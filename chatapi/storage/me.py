@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import BigInteger, Connection, and_, cast, func, select
 
 from chatapi.domain.calls import CallState
 from chatapi.domain.principals import Claims, Role, Status
@@ -117,11 +117,13 @@ def usage_by_day(
     The key is used, which begins with the user: through the index by day all users' rows of these days would be read.
     """
     day = usage_days.c.day.concat("")  # an expression, which no index has
-    names = ("day", "model", "requests", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
+    names = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "cost", "unpriced")
+    figures = [cast(func.sum(usage_days.c[name]), BigInteger) for name in names]  # PostgreSQL would make them decimals
     statement = (
-        select(*(usage_days.c[name] for name in (*names, "cost", "unpriced")))
+        select(day, usage_days.c.model, *figures)
         .where(usage_days.c.tenant_id == claims.tenant_id, usage_days.c.user_id == claims.user_id)
         .where(day.between(first_day, last_day))
+        .group_by(day, usage_days.c.model)
         .order_by(day, usage_days.c.model)
         .limit(most)
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import and_, select
+from sqlalchemy import BigInteger, and_, cast, func, select
 
 from chatapi.storage.engine import Database
 from chatapi.storage.tables import tenants, usage_days, users
@@ -53,12 +53,14 @@ def usage(database: Database, wanted: UsageFilter) -> Iterator[UsageRow]:
         DatabaseUnavailable: the database cannot answer.
     """
     names = ("requests", "prompt_tokens", "completion_tokens", "cost", "unpriced")
-    figures = [usage_days.c[name] for name in names]
+    figures = [cast(func.sum(usage_days.c[name]), BigInteger) for name in names]
+    key = (tenants.c.name, usage_days.c.day, users.c.username, usage_days.c.model)
     statement = (
         select(tenants.c.name, users.c.username, usage_days.c.model, usage_days.c.day, *figures)
         .join(tenants, tenants.c.id == usage_days.c.tenant_id)
         .join(users, and_(users.c.tenant_id == usage_days.c.tenant_id, users.c.id == usage_days.c.user_id))
-        .order_by(tenants.c.name, usage_days.c.day, users.c.username, usage_days.c.model)
+        .group_by(*key)
+        .order_by(*key)
     )
     bounds = {
         tenants.c.name.__eq__: wanted.tenant,

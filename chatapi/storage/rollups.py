@@ -1,4 +1,4 @@
-"""The roll-up that reports read: usage by user, model and local day, moved in the same transaction as the counters."""
+"""The roll-up that reports read: usage by access token, model and local day, moved in the same transaction as the counters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chatapi.storage.columns import ID
 from chatapi.storage.given import Kind, Statement, Types
 from chatapi.storage.tables import usage_days
 
-KEY: Types = {"tenant_id": ID, "user_id": ID, "model": Text(), "day": Text()}
+KEY: Types = {"tenant_id": ID, "user_id": ID, "jti": ID, "model": Text(), "day": Text()}
 FIGURES = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "cost", "unpriced")
 
 
@@ -22,7 +22,7 @@ def add(connection: Connection, charges: Iterable[tuple[HeldCall, Charge, Charge
     """Add what each call is charged now, less what it was charged before. Rows are locked in order of their keys."""
     sums: dict[tuple[str, ...], list[int]] = {}
     for call, charge, before in charges:
-        key = (call.claims.tenant_id, call.claims.user_id, call.model, call.day)
+        key = (*call.claims, call.model, call.day)
         there = sums.get(key) or [0] * len(FIGURES)
         sums[key] = list(map(plus, there, _figures(charge)))
         if before.amount != NOTHING or before.cost is None:

@@ -86,6 +86,8 @@ access_tokens = Table(
     Column("issued_at", UtcDateTime, nullable=False),  # whole seconds: they are claims
     Column("expires_at", UtcDateTime, nullable=False),
     Column("revoked_at", UtcDateTime),
+    Column("name", Text),  # of one that was made by name; NULL: the one that `POST /token` gives
+    Column("models", Text),  # as of a tenant; all must allow a model
     belongs_to("users", ("tenant_id", "tenant_id"), ("user_id", "id")),
     Index(None, "tenant_id", "user_id"),
 )
@@ -155,6 +157,7 @@ workers = Table(
     Column("pid", Integer, nullable=False),
     Column("started_at", UtcDateTime, nullable=False),
     Column("renewed_at", UtcDateTime, nullable=False),
+    Column("upstreams", Text),  # how they are, as this worker saw it when it renewed its lease: a JSON list
 )
 
 calls = Table(
@@ -225,6 +228,7 @@ usage_days = Table(  # the roll-up that reports read: what settled and expired c
     metadata,
     tenant_column(),
     Column("user_id", ID, primary_key=True),
+    Column("jti", ID, primary_key=True),
     Column("model", Text, primary_key=True),
     Column("day", Text, primary_key=True),
     count("requests"),

@@ -118,6 +118,14 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_login_failures_window_start"), ["window_start"], unique=False)
 
     op.create_table(
+        "price_overrides",
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("begins_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("price", sa.Text(), nullable=True),
+        sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("model", "begins_at", name=op.f("pk_price_overrides")),
+    )
+    op.create_table(
         "tenants",
         sa.Column("id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -134,9 +142,25 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_tenants_name")),
     )
     op.create_table(
+        "trail",
+        sa.Column("tenant_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("actor_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=True),
+        sa.Column("address", sa.Text(), server_default="", nullable=False),
+        sa.Column("action", sa.Text(), nullable=False),
+        sa.Column("subject_kind", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("before", sa.Text(), nullable=True),
+        sa.Column("after", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_trail")),
+    )
+    op.create_table(
         "usage_days",
         sa.Column("tenant_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
         sa.Column("user_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("jti", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
         sa.Column("day", sa.Text(), nullable=False),
         sa.Column("requests", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
@@ -146,7 +170,7 @@ def upgrade() -> None:
         sa.Column("reasoning_tokens", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("cost", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("unpriced", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
-        sa.PrimaryKeyConstraint("tenant_id", "user_id", "model", "day", name=op.f("pk_usage_days")),
+        sa.PrimaryKeyConstraint("tenant_id", "user_id", "jti", "model", "day", name=op.f("pk_usage_days")),
     )
     with op.batch_alter_table("usage_days", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_usage_days_tenant_id_day"), ["tenant_id", "day"], unique=False)
@@ -158,6 +182,7 @@ def upgrade() -> None:
         sa.Column("pid", sa.Integer(), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("renewed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("upstreams", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_workers")),
     )
     op.create_table(
@@ -180,6 +205,31 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "grants",
+        sa.Column("tenant_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("scope", sa.Text(), nullable=False),
+        sa.Column("scope_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("metric", sa.Text(), nullable=False),
+        sa.Column("window", sa.Text(), nullable=False),
+        sa.Column("window_key", sa.Text(), nullable=False),
+        sa.Column("model", sa.Text(), server_default="", nullable=False),
+        sa.Column("value", sa.BigInteger(), nullable=False),
+        sa.Column("reason", sa.Text(), server_default="", nullable=False),
+        sa.Column("granted_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ends_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("withdrawn_at", sa.DateTime(timezone=True), nullable=True),
+        sa.CheckConstraint("metric IN ('requests', 'tokens', 'cost')", name=op.f("ck_grants_metric")),
+        sa.CheckConstraint("scope IN ('access_token', 'user', 'tenant')", name=op.f("ck_grants_scope")),
+        sa.CheckConstraint("\"window\" IN ('day', 'month')", name=op.f("ck_grants_window")),
+        sa.CheckConstraint("value > 0", name=op.f("ck_grants_value")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_grants_tenants")),
+        sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_grants")),
+    )
+    with op.batch_alter_table("grants", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_grants_tenant_id_ends_at"), ["tenant_id", "ends_at"], unique=False)
+
+    op.create_table(
         "limits",
         sa.Column("tenant_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
         sa.Column("scope", sa.Text(), nullable=False),
@@ -195,6 +245,15 @@ def upgrade() -> None:
         sa.CheckConstraint("value >= 0", name=op.f("ck_limits_value")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_limits_tenants")),
         sa.PrimaryKeyConstraint("tenant_id", "scope", "scope_id", "metric", "window", "model", name=op.f("pk_limits")),
+    )
+    op.create_table(
+        "upstream_keys",
+        sa.Column("tenant_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("upstream", sa.Text(), nullable=False),
+        sa.Column("sealed_key", sa.LargeBinary(), nullable=False),
+        sa.Column("set_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_upstream_keys_tenants")),
+        sa.PrimaryKeyConstraint("tenant_id", "upstream", name=op.f("pk_upstream_keys")),
     )
     op.create_table(
         "users",
@@ -213,6 +272,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_users")),
     )
     op.create_table(
+        "webhooks",
+        sa.Column("tenant_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("sealed_secret", sa.LargeBinary(), nullable=False),
+        sa.Column("shares", sa.Text(), nullable=False),
+        sa.Column("status", sa.Text(), server_default="active", nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint("status IN ('active', 'disabled', 'deleted')", name=op.f("ck_webhooks_status")),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_webhooks_tenants")),
+        sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_webhooks")),
+    )
+    op.create_table(
         "access_tokens",
         sa.Column("tenant_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
         sa.Column("jti", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
@@ -220,6 +292,8 @@ def upgrade() -> None:
         sa.Column("issued_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("name", sa.Text(), nullable=True),
+        sa.Column("models", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["tenant_id", "user_id"], ["users.tenant_id", "users.id"], name=op.f("fk_access_tokens_users")
         ),
@@ -228,6 +302,48 @@ def upgrade() -> None:
     with op.batch_alter_table("access_tokens", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_access_tokens_tenant_id_user_id"), ["tenant_id", "user_id"], unique=False)
 
+    op.create_table(
+        "alerts",
+        sa.Column("tenant_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("webhook_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("occasion", sa.Text(), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), server_default="pending", nullable=False),
+        sa.Column("tries", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("raised_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("next_try_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("problem", sa.Text(), nullable=True),
+        sa.CheckConstraint("state IN ('pending', 'delivered', 'given_up')", name=op.f("ck_alerts_state")),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "webhook_id"], ["webhooks.tenant_id", "webhooks.id"], name=op.f("fk_alerts_webhooks")
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_alerts")),
+    )
+    with op.batch_alter_table("alerts", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_alerts_pending",
+            ["next_try_at"],
+            unique=False,
+            postgresql_where=sa.text("state = 'pending'"),
+            sqlite_where=sa.text("state = 'pending'"),
+        )
+        batch_op.create_index(
+            batch_op.f("ix_alerts_tenant_id_webhook_id_occasion"), ["tenant_id", "webhook_id", "occasion"], unique=True
+        )
+
+    op.create_table(
+        "invitations",
+        sa.Column("tenant_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("user_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "user_id"], ["users.tenant_id", "users.id"], name=op.f("fk_invitations_users")
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "user_id", name=op.f("pk_invitations")),
+    )
     op.create_table(
         "known_addresses",
         sa.Column("tenant_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
@@ -249,25 +365,59 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("username", name=op.f("pk_usernames")),
     )
+    _guard_the_trail()
+
+
+def _guard_the_trail() -> None:
+    """Refuse whatever would change or delete a row of the trail."""
+    refused = "the trail is append-only"
+    for change in ("UPDATE", "DELETE"):
+        name = f"trail_refuses_{change.lower()}"
+        if op.get_bind().dialect.name == "sqlite":
+            op.execute(f"CREATE TRIGGER {name} BEFORE {change} ON trail BEGIN SELECT RAISE(ABORT, '{refused}'); END")
+            continue
+        op.execute(
+            f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS "
+            f"$$ BEGIN RAISE EXCEPTION '{refused}'; END $$"
+        )
+        op.execute(f"CREATE TRIGGER {name} BEFORE {change} ON trail FOR EACH ROW EXECUTE FUNCTION {name}()")
 
 
 def downgrade() -> None:
     """Take this step back."""
     op.drop_table("usernames")
     op.drop_table("known_addresses")
+    op.drop_table("invitations")
+    with op.batch_alter_table("alerts", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_alerts_tenant_id_webhook_id_occasion"))
+        batch_op.drop_index(
+            "ix_alerts_pending",
+            postgresql_where=sa.text("state = 'pending'"),
+            sqlite_where=sa.text("state = 'pending'"),
+        )
+
+    op.drop_table("alerts")
     with op.batch_alter_table("access_tokens", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_access_tokens_tenant_id_user_id"))
 
     op.drop_table("access_tokens")
+    op.drop_table("webhooks")
     op.drop_table("users")
+    op.drop_table("upstream_keys")
     op.drop_table("limits")
+    with op.batch_alter_table("grants", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_grants_tenant_id_ends_at"))
+
+    op.drop_table("grants")
     op.drop_table("attempts")
     op.drop_table("workers")
     with op.batch_alter_table("usage_days", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_usage_days_tenant_id_day"))
 
     op.drop_table("usage_days")
+    op.drop_table("trail")
     op.drop_table("tenants")
+    op.drop_table("price_overrides")
     with op.batch_alter_table("login_failures", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_login_failures_window_start"))
 
@@ -284,3 +434,6 @@ def downgrade() -> None:
         )
 
     op.drop_table("calls")
+    if op.get_bind().dialect.name == "postgresql":
+        for change in ("update", "delete"):
+            op.execute(f"DROP FUNCTION IF EXISTS trail_refuses_{change}()")

@@ -221,7 +221,7 @@ def read_counters(connection: Connection) -> dict[CounterPlace, Figures]:
 
 def read_rollups(connection: Connection) -> dict[tuple[str, ...], tuple[int, ...]]:
     """As `Model.rollups` has it."""
-    key = [tables.usage_days.c[name] for name in ("tenant_id", "user_id", "model", "day")]
+    key = [tables.usage_days.c[name] for name in ("tenant_id", "user_id", "jti", "model", "day")]
     figures = [tables.usage_days.c[name] for name in ("requests", "prompt_tokens", "completion_tokens")]
     rows = connection.execute(select(*key, *figures))
-    return {tuple(row[:4]): tuple(row[4:]) for row in rows if any(row[4:])}
+    return {tuple(row[:5]): tuple(row[5:]) for row in rows if any(row[5:])}

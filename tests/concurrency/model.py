@@ -17,7 +17,7 @@ from chatapi.domain.windows import Window
 
 CounterPlace = tuple[str, str, str, str, str, str]  # tenant, scope, scope's id, window, the window's key, model
 Figures = tuple[int, int, int, int]  # requests used and held, tokens used and held
-RollupPlace = tuple[str, str, str, str]  # tenant, user, model, day
+RollupPlace = tuple[str, str, str, str, str]  # tenant, user, access token, model, day
 LimitPlace = tuple[str, str, Metric, Window, str]  # scope, its id, metric, window, model
 SCOPES = ("access_token", "user", "tenant")
 METRICS = (Metric.REQUESTS, Metric.TOKENS)
@@ -113,7 +113,7 @@ class Model:
         """Requests, prompt tokens, completion tokens; without rows of nothing."""
         sums: Tally[tuple[RollupPlace, int]] = Tally()
         for call in self.calls.values():
-            place = (call.claims.tenant_id, call.claims.user_id, call.model, call.day)
+            place = (*call.claims, call.model, call.day)
             for position, figure in enumerate((call.requests, call.prompt_tokens, call.completion_tokens)):
                 sums[place, position] += figure
         found = {place for (place, _), figure in sums.items() if figure}

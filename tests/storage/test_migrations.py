@@ -10,7 +10,7 @@ from chatapi.logic.schema import SERVED
 from chatapi.settings import load_settings
 from chatapi.storage import partitions, schema
 from chatapi.storage.engine import Database
-from chatapi.storage.tables import metadata
+from chatapi.storage.admin_tables import metadata
 
 
 def test_a_migrated_database_has_exactly_the_tables_of_the_code(database_url: str) -> None:
