@@ -5,6 +5,9 @@ ChatAPIError
 ├── InvalidRequest                the request's shape or values are wrong (param, code)
 │   └── KeyTaken                  an earlier request has its idempotency key (repeat)
 ├── InvalidInput                  a command's or an administrator's input is wrong
+│   ├── NotFound                  there is no such thing, or none within the asker's reach
+│   └── Taken                     what would be made is there already, or something has happened meanwhile
+├── Forbidden                     the asker's role does not allow it
 ├── Unauthenticated
 │   ├── InvalidCredentials        unknown user or wrong password, indistinguishable
 │   ├── InvalidAccessToken        no access token, or one that does not verify
@@ -45,6 +48,21 @@ class ConfigurationError(ChatAPIError):
 
 class InvalidInput(ChatAPIError):
     """What an administrator gave is wrong; the message says what, one problem a line."""
+
+
+class NotFound(InvalidInput):
+    """There is no such thing; another tenant's reads exactly the same."""
+
+
+class Taken(InvalidInput):
+    """A name is taken, or the state of things is not the one any more that this was meant for."""
+
+
+class Forbidden(ChatAPIError):
+    """The role of who asks does not allow it."""
+
+    def __init__(self, message: str = "Your role does not allow this.") -> None:
+        super().__init__(message)
 
 
 class InvalidRequest(ChatAPIError):

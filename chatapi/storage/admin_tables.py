@@ -116,6 +116,7 @@ trail = Table(  # who changed what: rows are only ever added
     Column("subject", Text, nullable=False),  # its id or name
     Column("before", Text),  # JSON objects, of what changed only
     Column("after", Text),
+    Index(None, "id"),  # for operators, who read of all tenants
 )
 
 INSTALLATION = "00000000-0000-0000-0000-000000000000"

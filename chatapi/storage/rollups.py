@@ -1,4 +1,7 @@
-"""The roll-up that reports read: usage by access token, model and local day, moved in the same transaction as the counters."""
+"""The roll-up that reports read: usage by access token, model and local day.
+
+It is moved in the same transaction as the counters.
+"""
 
 from __future__ import annotations
 

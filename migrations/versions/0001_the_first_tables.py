@@ -156,6 +156,9 @@ def upgrade() -> None:
         sa.Column("after", sa.Text(), nullable=True),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_trail")),
     )
+    with op.batch_alter_table("trail", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_trail_id"), ["id"], unique=False)
+
     op.create_table(
         "usage_days",
         sa.Column("tenant_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
@@ -377,8 +380,7 @@ def _guard_the_trail() -> None:
             op.execute(f"CREATE TRIGGER {name} BEFORE {change} ON trail BEGIN SELECT RAISE(ABORT, '{refused}'); END")
             continue
         op.execute(
-            f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS "
-            f"$$ BEGIN RAISE EXCEPTION '{refused}'; END $$"
+            f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION '{refused}'; END $$"
         )
         op.execute(f"CREATE TRIGGER {name} BEFORE {change} ON trail FOR EACH ROW EXECUTE FUNCTION {name}()")
 
