@@ -7,7 +7,7 @@ import hmac
 
 from chatapi.errors import ConfigurationError
 from chatapi.logic.runtime import Runtime
-from chatapi.storage import accounts
+from chatapi.storage import access_tokens, accounts
 from chatapi.storage import installation as storage
 
 OTHER_SECRET = """CHATAPI_JWT_SECRET_KEY is not the secret that this database's access tokens are signed with.
@@ -48,7 +48,7 @@ def rotate_secret(runtime: Runtime) -> int:
         found = storage.find_or_create(connection, now)
         storage.bind_secret(connection, _fingerprint(runtime, found.id))
         tenants = accounts.find_tenants(connection, lock=True)
-        return sum(accounts.revoke_of_tenant(connection, tenant.id, now) for tenant in tenants)
+        return sum(access_tokens.revoke_of_tenant(connection, tenant.id, now) for tenant in tenants)
 
 
 def _fingerprint(runtime: Runtime, installation_id: str) -> str:

@@ -18,7 +18,7 @@ from chatapi.domain.windows import Window
 from chatapi.domain.zones import changed_zone, zone_problem
 from chatapi.errors import InvalidInput
 from chatapi.logic.runtime import Runtime
-from chatapi.storage import accounts, limits
+from chatapi.storage import access_tokens, accounts, limits
 from chatapi.storage.accounts import NewUser, Tenant, Transaction, User
 from chatapi.storage.limits import LimitChange
 
@@ -208,7 +208,7 @@ def _write(runtime: Runtime, plan: _Plan) -> None:
         if made < len(plan.tenant_ids) or accounts.insert_users(connection, plan.new, now) < len(plan.new):
             raise _ChangedMeanwhile
         accounts.change_users(connection, plan.changes)
-        accounts.revoke_of_users(connection, plan.revoked, now)
+        access_tokens.revoke_of_users(connection, plan.revoked, now)
         limits.change_limits(connection, plan.limit_changes, now)
 
 
@@ -244,7 +244,7 @@ def disable_tenant(runtime: Runtime, name: str) -> int:
     with runtime.database.write() as connection:
         tenant = find_tenant(connection, name)
         accounts.change_tenant(connection, tenant.id, status=Status.DISABLED.value)
-        return accounts.revoke_of_tenant(connection, tenant.id, runtime.database.now(connection))
+        return access_tokens.revoke_of_tenant(connection, tenant.id, runtime.database.now(connection))
 
 
 def enable_tenant(runtime: Runtime, name: str) -> None:

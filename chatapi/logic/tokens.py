@@ -27,7 +27,7 @@ from chatapi.domain.principals import AccessToken
 from chatapi.domain.windows import seconds_until
 from chatapi.errors import DatabaseUnavailable, InvalidCredentials, TooManyLoginFailures
 from chatapi.logic.runtime import Runtime
-from chatapi.storage import accounts, logins
+from chatapi.storage import access_tokens, accounts, logins
 from chatapi.storage.accounts import Transaction, User
 from chatapi.storage.logins import ADDRESS, LoginCount, LoginKey
 
@@ -199,13 +199,13 @@ def _give(
         change = {"password_hash": new_hash, "given_hash": given_hash}
         accounts.change_users(connection, [{"tenant_id": user.tenant_id, "user_id": user.id, **change}])
     logins.remember(connection, user.tenant_id, user.id, login.address, now)
-    live = accounts.find_live_access_token(connection, user, now)
+    live = access_tokens.find_live_access_token(connection, user.tenant_id, user.id, now)
     if live is not None:
         return Exchange(live, user.username, created=False)
     issued_at = now.replace(microsecond=0)  # claims are whole seconds
     expires_at = issued_at + timedelta(days=runtime.settings.jwt_days)
     access_token = AccessToken(user.tenant_id, user.id, str(uuid7()), issued_at, expires_at)
-    accounts.insert_access_token(connection, access_token)
+    access_tokens.insert_access_token(connection, access_token)
     return Exchange(access_token, user.username, created=True)
 
 

@@ -10,7 +10,7 @@ from chatapi.domain.principals import Role, Status
 from chatapi.errors import InvalidInput
 from chatapi.logic.runtime import Runtime
 from chatapi.logic.tenants import find_tenant
-from chatapi.storage import accounts
+from chatapi.storage import access_tokens, accounts
 from chatapi.storage.accounts import NewUser, Transaction, User
 
 
@@ -100,7 +100,7 @@ def _change(runtime: Runtime, connection: Transaction, username: str, **values: 
     """Change a user and revoke its access tokens."""
     user = find_user(connection, username)
     accounts.change_users(connection, [{"tenant_id": user.tenant_id, "user_id": user.id, **values}])
-    accounts.revoke_of_users(connection, [(user.tenant_id, user.id)], runtime.database.now(connection))
+    access_tokens.revoke_of_users(connection, [(user.tenant_id, user.id)], runtime.database.now(connection))
 
 
 def _hash(runtime: Runtime, password: str) -> str:

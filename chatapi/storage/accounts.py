@@ -1,4 +1,4 @@
-"""Tenants, users and their access tokens. Each function runs inside its caller's transaction and commits nothing."""
+"""Tenants and users. Each function runs inside its caller's transaction and commits nothing."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from uuid_utils import uuid7
 
 from chatapi.domain.names import can_be_kept
 from chatapi.domain.password_hashes import PREFIX, HashCost, read_parameters
-from chatapi.domain.principals import AccessToken, Role, Status
+from chatapi.domain.principals import Role, Status
 from chatapi.domain.windows import Zone
 from chatapi.storage.bulk import batches, count_returned, execute_many
 from chatapi.storage.columns import Row
 from chatapi.storage.given import insert_for
-from chatapi.storage.tables import access_tokens, counters, tenants, usernames, users
+from chatapi.storage.tables import counters, tenants, usernames, users
 
 NOBODYS_NAME = ""  # asked for instead of what cannot be a name, so that it takes as long
 
@@ -168,50 +168,6 @@ def change_users(connection: Connection, changes: Sequence[Row]) -> None:
     if changes:
         matches = (users.c.tenant_id == bindparam("of_tenant"), users.c.id == bindparam("of_user"))
         execute_many(connection, update(users).where(*matches), [_keyed(change) for change in changes])
-
-
-def find_live_access_token(connection: Connection, user: User, now: datetime) -> AccessToken | None:
-    """The user's access token that is neither revoked nor expired."""
-    columns = access_tokens.c
-    row = connection.execute(
-        select(columns.jti, columns.issued_at, columns.expires_at)
-        .where(columns.tenant_id == user.tenant_id, columns.user_id == user.id)
-        .where(columns.revoked_at.is_(None), columns.expires_at > now)
-        .order_by(columns.issued_at.desc(), columns.jti.desc())
-        .limit(1)
-    ).one_or_none()
-    return None if row is None else AccessToken(user.tenant_id, user.id, row.jti, row.issued_at, row.expires_at)
-
-
-def insert_access_token(connection: Connection, access_token: AccessToken) -> None:
-    """Keep a new access token."""
-    connection.execute(
-        insert(access_tokens).values(
-            tenant_id=access_token.tenant_id,
-            user_id=access_token.user_id,
-            jti=access_token.jti,
-            issued_at=access_token.issued_at,
-            expires_at=access_token.expires_at,
-        )
-    )
-
-
-def revoke_of_users(connection: Connection, whose: Sequence[tuple[str, str]], now: datetime) -> None:
-    """Revoke all access tokens of users, given as (tenant's id, user's id)."""
-    if whose:
-        matches = (
-            access_tokens.c.tenant_id == bindparam("of_tenant"),
-            access_tokens.c.user_id == bindparam("of_user"),
-            access_tokens.c.revoked_at.is_(None),
-        )
-        pairs: list[Row] = [{"of_tenant": tenant_id, "of_user": user_id} for tenant_id, user_id in whose]
-        execute_many(connection, update(access_tokens).where(*matches).values(revoked_at=now), pairs)
-
-
-def revoke_of_tenant(connection: Connection, tenant_id: str, now: datetime) -> int:
-    """Revoke all access tokens of a tenant. Returns how many there were."""
-    unrevoked = (access_tokens.c.tenant_id == tenant_id, access_tokens.c.revoked_at.is_(None))
-    return connection.execute(update(access_tokens).where(*unrevoked).values(revoked_at=now)).rowcount
 
 
 def _users() -> Select[tuple[object, ...]]:
