@@ -10,6 +10,7 @@ from flask_jwt_extended import JWTManager
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from chatapi.endpoint import (
+    admin,
     chats,
     context,
     errors,
@@ -78,6 +79,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
         me.blueprint,
         health.blueprint,
         openapi.blueprint,
+        *admin.BLUEPRINTS,
     ):
         app.register_blueprint(blueprint)
     return app

@@ -3,6 +3,7 @@
 ChatAPIError
 ├── ConfigurationError            a setting is missing or wrong; said at start, before anything is served
 ├── InvalidRequest                the request's shape or values are wrong (param, code)
+│   ├── InvalidFields             several of its fields are (problems)
 │   └── KeyTaken                  an earlier request has its idempotency key (repeat)
 ├── InvalidInput                  a command's or an administrator's input is wrong
 │   ├── NotFound                  there is no such thing, or none within the asker's reach
@@ -31,6 +32,7 @@ ChatAPIError
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -80,6 +82,14 @@ class InvalidRequest(ChatAPIError):
         self.param = param
         self.code = code
         self.status = status
+
+
+class InvalidFields(InvalidRequest):
+    """Fields of the request are wrong: `problems` has each one's name, dotted, and what is wrong with it."""
+
+    def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{name}: {problem}" for name, problem in problems), param=problems[0][0] or None)
+        self.problems = tuple(problems)
 
 
 class KeyTaken(InvalidRequest):

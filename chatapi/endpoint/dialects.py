@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from enum import Enum, auto
+from http import HTTPStatus
 from typing import Any
 
 import orjson
 from flask import Response, request
 
 from chatapi.domain.limits import Denial
+from chatapi.domain.user_csv import InvalidUserFile
 from chatapi.domain.windows import Window
 from chatapi.errors import (
     ChatAPIError,
+    Forbidden,
     InvalidAccessToken,
+    InvalidCredentials,
+    InvalidFields,
+    InvalidInput,
     InvalidRequest,
+    NotFound,
     QuotaDenied,
+    Taken,
     TooManyLoginFailures,
     Unauthenticated,
     Unavailable,
@@ -27,15 +35,37 @@ from chatapi.errors import (
 
 LONG_WAIT_S = 60  # beyond this, an SDK's own tries within seconds cannot help
 PASSED_ON = frozenset({400, 404, 409, 413, 415, 422})  # an upstream's refusals that are about the request itself
+PROBLEM_JSON = "application/problem+json"
 SORRY = "申し訳ありませんが、エラーが発生しました。"
 
 
+STATUSES = (
+    (Unauthenticated, 401),
+    (Forbidden, 403),
+    (NotFound, 404),
+    (Taken, 409),
+    (InvalidInput, 400),
+    (QuotaDenied, 429),
+    (TooManyLoginFailures, 429),
+    (Unavailable, 503),
+)
+CODES = {
+    InvalidAccessToken: "invalid_api_key",
+    UnknownAccessToken: "invalid_api_key",
+    InvalidCredentials: "invalid_api_key",
+    Forbidden: "forbidden",
+    NotFound: "not_found",
+    Taken: "conflict",
+}
+
+
 class Dialect(Enum):
-    """The shapes of CONTRACT §1–2, §3 and §5."""
+    """The shapes of CONTRACT §1–2, §3 and §5, and that of administration."""
 
     ENVELOPE = auto()  # {"statu": false, "status": false, "message": …}
     TEXT = auto()  # a JSON string
     OPENAI = auto()  # {"error": {"message", "type", "param", "code"}}
+    PROBLEM = auto()  # RFC 9457: {"type", "title", "status", "detail", "errors"}
 
 
 def dialect_of_request() -> Dialect:
@@ -47,6 +77,8 @@ def dialect_of(path: str) -> Dialect:
     """The dialect below this path."""
     if path == "/v1" or path.startswith("/v1/"):
         return Dialect.OPENAI
+    if path == "/admin" or path.startswith("/admin/"):
+        return Dialect.PROBLEM
     return Dialect.TEXT if path.startswith("/chatgpt_prompt") else Dialect.ENVELOPE
 
 
@@ -67,6 +99,9 @@ def render(error: ChatAPIError, dialect: Dialect) -> Response:
         response = json_response({"error": openai_error(error)}, status)
     elif dialect is Dialect.TEXT:
         response = json_response(SORRY if isinstance(error, UpstreamError) else _message(error), status)
+    elif dialect is Dialect.PROBLEM:
+        response = json_response(problem(error, status), status)
+        response.mimetype = PROBLEM_JSON
     else:
         response = json_response(envelope(_message(error), good=False), status)
     _add_headers(response, error, dialect)
@@ -75,18 +110,11 @@ def render(error: ChatAPIError, dialect: Dialect) -> Response:
 
 def status_of(error: ChatAPIError, dialect: Dialect) -> int:
     """The HTTP status of a domain error; an upstream's failure is 500 in CONTRACT §2 and 502 elsewhere."""
-    match error:
-        case InvalidRequest():
-            return error.status
-        case Unauthenticated():
-            return 401
-        case QuotaDenied() | TooManyLoginFailures():
-            return 429
-        case Unavailable():
-            return 503
-        case UpstreamError():
-            return _upstream_status(error, dialect)
-    return 500
+    if isinstance(error, InvalidRequest):
+        return error.status
+    if isinstance(error, UpstreamError):
+        return _upstream_status(error, dialect)
+    return next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
 
 
 def _upstream_status(error: UpstreamError, dialect: Dialect) -> int:
@@ -119,8 +147,8 @@ def openai_error(error: ChatAPIError) -> dict[str, Any]:
     match error:
         case InvalidRequest():
             return shape("invalid_request_error", error.code, error.param)
-        case Unauthenticated():
-            return shape("invalid_request_error", "invalid_api_key")
+        case Unauthenticated() | Forbidden() | InvalidInput():
+            return shape("invalid_request_error", CODES.get(type(error)))
         case QuotaDenied():
             is_rate = error.denial.standing.limit.window in (Window.MINUTE, Window.AT_ONCE)
             kind = "rate_limit_exceeded" if is_rate else "insufficient_quota"
@@ -134,6 +162,20 @@ def openai_error(error: ChatAPIError) -> dict[str, Any]:
         case UpstreamError():
             return shape("upstream_error", "upstream_error")
     return shape("server_error", "internal_error")
+
+
+def problem(error: ChatAPIError, status: int) -> dict[str, object]:
+    """The problem details of RFC 9457; `errors` names every field at fault."""
+    told: dict[str, object] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
+    told["detail"] = str(error)
+    if isinstance(error, InvalidFields):
+        told["errors"] = [{"field": name, "problem": what} for name, what in error.problems]
+    elif isinstance(error, InvalidRequest) and error.param is not None:
+        told["errors"] = [{"field": error.param, "problem": str(error)}]
+    elif isinstance(error, InvalidUserFile):
+        told["detail"] = f"{len(error.problems)} lines are wrong, so nothing was done with any."
+        told["errors"] = [{"field": f"line {each.line}", "problem": each.what} for each in error.problems]
+    return told
 
 
 def _denied(denial: Denial) -> dict[str, Any]:

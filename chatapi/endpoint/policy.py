@@ -96,7 +96,7 @@ def _verify(access_token: str) -> tuple[Claims, int]:
     ids = [signed[name] for name in ("tid", "sub", "jti")]
     if signed["type"] != "access" or not all(isinstance(value, str) for value in ids):
         raise InvalidAccessToken("The access token lacks a claim that it must have.")
-    if not all(_is_id(value) for value in ids):
+    if not all(is_id(value) for value in ids):
         raise UnknownAccessToken
     return Claims(tenant_id=signed["tid"], user_id=signed["sub"], jti=signed["jti"]), expires_at
 
@@ -123,7 +123,8 @@ def claims() -> Claims:
     return found
 
 
-def _is_id(value: str) -> bool:
+def is_id(value: str) -> bool:
+    """Whether this is an id as the ledger writes them."""
     try:
         return str(UUID(value)) == value
     except ValueError:

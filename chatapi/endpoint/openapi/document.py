@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chatapi import __version__
 from chatapi.endpoint.dialects import dialect_of
-from chatapi.endpoint.openapi import me, media, model_endpoints, questions, refusals, service, texts
+from chatapi.endpoint.openapi import me, media, model_endpoints, questions, refusals, resources, service, texts
 from chatapi.endpoint.openapi.operations import head_of, options_of
 from chatapi.endpoint.openapi.pieces import Piece, ref, string
 
@@ -25,6 +25,8 @@ TAGS = {
     model_endpoints.TAG: "As OpenAI's API reference has them. Parameters that are not named here go to the upstream as "
     "they are; its replies come as it wrote them.",
     me.TAG: "What users may know of themselves. Nothing of it is metered.",
+    resources.TAG: "What admins do for their tenant, and operators for all; `chatapi` has a command for each. Errors "
+    "are problem details (RFC 9457).",
     service.TAG: "What is asked about the service itself, without an access token.",
     "Methods": "`OPTIONS` on every route; `HEAD` where `GET` costs nothing.",
 }
@@ -52,11 +54,13 @@ def document() -> Piece:
 
 def _schemas() -> Piece:
     own = questions.schemas() | model_endpoints.schemas() | refusals.schemas()
-    return own | texts.schemas() | media.schemas() | me.schemas()
+    return own | texts.schemas() | media.schemas() | me.schemas() | resources.schemas()
 
 
 def _paths() -> Piece:
     paths = questions.paths() | model_endpoints.paths() | me.paths() | service.paths()
+    for path, item in resources.paths().items():
+        paths[path] = paths.get(path, {}) | item
     return {path: _with_other_methods(path, item) for path, item in paths.items()}
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from chatapi.endpoint.dialects import SORRY, Dialect
-from chatapi.endpoint.openapi.pieces import JSON, Piece, integer, nullable, obj, ref, reply, schema, string
+from chatapi.endpoint.dialects import PROBLEM_JSON, SORRY, Dialect
+from chatapi.endpoint.openapi.pieces import JSON, Piece, array, integer, nullable, obj, ref, reply, schema, string
 
 REQUEST_ID = "X-Request-Id"
 RETRY_AFTER = "Retry-After"
@@ -12,15 +12,16 @@ RATE_LIMITS = tuple(
 )
 OF_LIMITS = (*RATE_LIMITS, "x-chatapi-clamped")
 """What an answer may say of limits."""
-SHAPES = {Dialect.ENVELOPE: "Refusal", Dialect.TEXT: "RefusalText", Dialect.OPENAI: "Error"}
+SHAPES = {Dialect.ENVELOPE: "Refusal", Dialect.TEXT: "RefusalText", Dialect.OPENAI: "Error", Dialect.PROBLEM: "Problem"}
 
 WHY = {
     400: "The request is wrong; the message says what.",
     401: "No access token, or one that is not valid, expired, revoked, or of a user or tenant that is not served.",
-    403: "The model is not one that you may ask.",
-    404: "There is no such model or call; or the upstream says so.",
+    403: "The model is not one that you may ask; or your role does not allow it.",
+    404: "There is no such thing, or none that is yours; or the upstream says so.",
     408: "The headers or the body came too slowly.",
-    409: "The first request with this `Idempotency-Key` still runs; or the upstream says so.",
+    409: "A name is taken, or things are not so any more; the first request with this `Idempotency-Key` still runs; or "
+    "the upstream says so.",
     413: "The body is too large.",
     414: "The request line is too long: above 65,536 bytes.",
     415: "Another media type or charset than is documented, or any Content-Encoding.",
@@ -60,7 +61,8 @@ def responses() -> Piece:
 
 def refusal(dialect: Dialect, why: str, *headers: str) -> Piece:
     """One that is a route's own."""
-    return reply(why, {JSON: schema(SHAPES[dialect])}, (REQUEST_ID, *headers))
+    media = PROBLEM_JSON if dialect is Dialect.PROBLEM else JSON
+    return reply(why, {media: schema(SHAPES[dialect])}, (REQUEST_ID, *headers))
 
 
 def _refusal(dialect: Dialect, status: int) -> Piece:
@@ -125,7 +127,16 @@ def schemas() -> Piece:
         "code": nullable(string("Its reason in short, if it has one.")),
         "chatapi": schema("Denial"),
     }
+    fault = {"field": string("Its name, dotted; or the line of a file."), "problem": string()}
+    told = {
+        "type": string(),
+        "title": string("The status in words."),
+        "status": integer(),
+        "detail": string("What is wrong, and what would be right."),
+        "errors": array(obj("field problem", fault, open=False), "Every field at fault."),
+    }
     return {
+        "Problem": obj("type title status detail", told, "Problem details (RFC 9457).", open=False),
         "Refusal": obj("statu status message", {"statu": no, "status": no, "message": message}, open=False),
         "RefusalText": string(f"What is wrong; `{SORRY}` when the upstream failed.", minLength=1),
         "Error": obj("error", {"error": obj("message type param code", error, open=False)}, open=False),

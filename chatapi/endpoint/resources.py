@@ -1,0 +1,165 @@
+"""Resources: routes that say once what they need, take and give; policy, validation and `/openapi.json` follow from it.
+
+A handler's signature is its description: `actor` is who asks, `body` and `query` are models of what may be sent, other
+parameters are parts of the path, and the type that it returns is what comes back (None: 204, nothing).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
+
+from flask import Response, request
+
+from chatapi.domain.actors import Actor
+from chatapi.domain.principals import Role
+from chatapi.endpoint.context import runtime
+from chatapi.endpoint.policy import Auth, PolicedBlueprint, claims, is_id
+from chatapi.endpoint.shapes import Body, Query, Reply, read_body, read_query
+from chatapi.errors import Forbidden, NotFound
+from chatapi.logic.actors import find_actor
+
+Handler = Callable[..., Any]
+NAMES = frozenset({"model", "month", "upstream", "begins_at"})
+"""Parts of paths that are no ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What a route does, for who reads about it and for whoever checks it.
+
+    Args:
+        method: of HTTP.
+        path: with `{names}`, as OpenAPI writes it.
+        needs: the role that it takes.
+        summary: what it does, in a line.
+        description: the rest of what there is to know, in Markdown.
+        status: of success.
+        media: of the reply.
+        body_media: of a body that is no JSON.
+        body: the model of the body.
+        query: the model of the query.
+        reply: the model of the reply.
+    """
+
+    method: str
+    path: str
+    needs: Role
+    summary: str
+    description: str
+    name: str
+    status: int
+    media: tuple[str, ...]
+    body_media: str | None
+    body: type[Body] | None = None
+    query: type[Query] | None = None
+    reply: type[Reply] | None = None
+    parts: tuple[str, ...] = field(default=())
+
+
+class Resources(PolicedBlueprint):
+    """A blueprint of such routes; all of them take an access token."""
+
+    def __init__(self, name: str, import_name: str) -> None:
+        super().__init__(name, import_name, Auth.BEARER)
+        self.operations: list[Operation] = []
+
+    def operation(
+        self,
+        method: str,
+        path: str,
+        *,
+        needs: Role,
+        summary: str,
+        description: str = "",
+        status: int | None = None,
+        media: str | tuple[str, ...] = (),
+        body_media: str | None = None,
+    ) -> Callable[[Handler], Handler]:
+        """Enter a route.
+
+        Args:
+            method: of HTTP.
+            path: with `{names}`; `{tenant_id}` must be within the actor's reach.
+            needs: the least role.
+            summary: what it does, in a line.
+            description: the rest, in Markdown.
+            status: of success; 200, or 204 where nothing comes back.
+            media: of replies that the handler makes itself.
+            body_media: where the handler reads the body itself, and it is no JSON.
+        """
+
+        def enter(handler: Handler) -> Handler:
+            hints = get_type_hints(handler)
+            given = hints.get("return")
+            reply = given if inspect.isclass(given) and issubclass(given, Reply) else None
+            done = status or (204 if given is type(None) else 200)
+            operation = Operation(
+                method=method,
+                path=path,
+                needs=needs,
+                summary=summary,
+                description=description,
+                name=handler.__name__,
+                status=done,
+                media=(media,) if isinstance(media, str) else media,
+                body_media=body_media,
+                body=hints.get("body"),
+                query=hints.get("query"),
+                reply=reply,
+                parts=tuple(name for name in inspect.signature(handler).parameters if f"{{{name}}}" in path),
+            )
+            self.operations.append(operation)
+            rule = path.replace("{", "<").replace("}", ">")
+            self.add_url_rule(rule, handler.__name__, _view(operation, handler), methods=[method])
+            return handler
+
+        return enter
+
+
+def _view(operation: Operation, handler: Handler) -> Callable[..., Response]:
+    query_model = operation.query or Query
+
+    def view(**path: str) -> Response:
+        actor = _admit(operation, path)
+        given: dict[str, object] = dict(path)
+        query = read_query(query_model)
+        if operation.query is not None:
+            given["query"] = query
+        if operation.body is not None:
+            given["body"] = read_body(operation.body)
+        return _render(handler(actor, **given), operation.status)
+
+    return view
+
+
+def _admit(operation: Operation, path: dict[str, str]) -> Actor:
+    """Who asks, if it may.
+
+    Raises:
+        UnknownAccessToken: it is not served any more.
+        Forbidden: its role is too low.
+        NotFound: what the path names cannot be, or is out of its reach.
+    """
+    actor = find_actor(runtime(), claims(), request.remote_addr or "")
+    if not actor.is_at_least(operation.needs):
+        raise Forbidden(f"This takes the role {operation.needs}; yours is {actor.role}.")
+    for name, value in path.items():
+        if name not in NAMES and not is_id(value):
+            raise NotFound(f"There is no such {name.removesuffix('_id').replace('_', ' ')}.")
+    tenant_id = path.get("tenant_id")
+    if tenant_id is not None and not actor.reaches(tenant_id):
+        raise NotFound("There is no such tenant.")
+    return actor
+
+
+def _render(result: object, status: int) -> Response:
+    if isinstance(result, Response):
+        return result
+    if isinstance(result, Reply):
+        return Response(result.model_dump_json(), status, mimetype="application/json")
+    response = Response(status=status)
+    del response.headers["Content-Type"]  # of nothing
+    return response
