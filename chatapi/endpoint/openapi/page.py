@@ -92,8 +92,10 @@ def _curl(path: str, method: str, operation: Piece) -> str:
     for parameter in operation.get("parameters", ()):
         if parameter.get("in") == "path":
             path = path.replace(f"{{{parameter['name']}}}", parameter["example"])
-    parts = [f"curl -s $URL{path}"]
+    usual = "POST" if "requestBody" in operation else "GET"
+    parts = [f"curl -s $URL{path}" if method.upper() == usual else f"curl -s -X {method.upper()} $URL{path}"]
     queries = [parameter for parameter in operation.get("parameters", ()) if parameter.get("in") == "query"]
+    queries = [query for query in queries if "example" in query]
     if queries:
         parts[0] = parts[0].replace("-s", "-s -G")
     parts += [f"--data-urlencode {quote(query['name'] + '=' + query['example'])}" for query in queries]
@@ -104,7 +106,8 @@ def _curl(path: str, method: str, operation: Piece) -> str:
         if media_type == FORM:
             parts += [f"-F {quote(f'{name}={value}')}" for name, value in example.items()]
         else:
-            parts += [f"-H 'Content-Type: {media_type}'", f"-d {quote(json.dumps(example, ensure_ascii=False))}"]
+            data = example if isinstance(example, str) else json.dumps(example, ensure_ascii=False)
+            parts += [f"-H 'Content-Type: {media_type}'", f"-d {quote(data)}"]
     return " \\\n  ".join(parts)
 
 

@@ -11,6 +11,7 @@ from chatapi.domain.principals import Role
 from chatapi.endpoint import admin
 from chatapi.endpoint.dialects import Dialect, dialect_of
 from chatapi.endpoint.openapi import me
+from chatapi.endpoint.openapi.examples import EXAMPLES, PARTS, example_of, example_value, tidy
 from chatapi.endpoint.openapi.operations import operation
 from chatapi.endpoint.openapi.pieces import JSON, Piece, body, reply, string
 from chatapi.endpoint.openapi.refusals import OF_BODIES, REQUEST_ID, refused
@@ -43,7 +44,7 @@ def schemas() -> Piece:
         [(model, side) for model, side in sorted(sides, key=str)],  # type: ignore[misc]
         ref_template=REF,
     )
-    found: Piece = made.get("$defs", {})
+    found: Piece = tidy(made.get("$defs", {}))
     return found
 
 
@@ -64,10 +65,9 @@ def _operation(each: Operation) -> Piece:
     replies = {str(each.status): done} | refused(dialect, *_refusals(each))
     request = None
     if each.body is not None:
-        request = body(_ref(each.body, "validation"), None)
-        del request["content"][JSON]["example"]
+        request = body(_ref(each.body, "validation"), example_of(each.body))
     elif each.body_media is not None:
-        request = {"required": True, "content": {each.body_media: {"schema": string()}}}
+        request = body(string(), EXAMPLES[each.body_media], each.body_media)
     made = operation(tag, each.name, each.summary, "\n\n".join(words), replies, request=request)
     parameters = [_part(name) for name in each.parts] + _parameters(each)
     return made | ({"parameters": parameters} if parameters else {})
@@ -97,13 +97,14 @@ def _ref(model: type[Body | Reply], side: str) -> Piece:
 
 def _part(name: str) -> Piece:
     piece = string(format="uuid") if name.endswith("_id") else string(minLength=1)
-    return {"name": name, "in": "path", "required": True, "schema": piece}
+    example = me.AN_ID if name.endswith("_id") else PARTS.get(name, name)
+    return {"name": name, "in": "path", "required": True, "schema": piece, "example": example}
 
 
 def _parameters(each: Operation) -> list[Piece]:
     if each.query is None:
         return []
-    told = each.query.model_json_schema(ref_template=REF)
+    told = tidy(each.query.model_json_schema(ref_template=REF))
     defined: Piece = told.get("$defs", {})
     needed = told.get("required", [])
     found = []
@@ -111,6 +112,7 @@ def _parameters(each: Operation) -> list[Piece]:
         said = _without_null(_resolved(piece, defined))
         described = said.pop("description", "")
         made = {"name": name, "in": "query", "required": name in needed, "schema": said}
+        made |= {"example": str(example_value(said))} if name in needed else {}
         found.append(made | ({"description": described} if described else {}))
     return found
 
@@ -128,6 +130,8 @@ def _resolved(piece: Piece, defined: Piece) -> Piece:
 
 def _without_null(piece: Piece) -> Piece:
     """A parameter that may be absent: no query says null."""
+    if isinstance(piece.get("type"), list):
+        return {key: value for key, value in piece.items() if key != "default"} | {"type": piece["type"][0]}
     options = [each for each in piece.get("anyOf", ()) if each.get("type") != "null"]
     if len(options) != 1:
         return dict(piece)
