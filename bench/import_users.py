@@ -18,7 +18,7 @@ from chatapi.domain.password_hashes import random_hash
 from chatapi.domain.user_csv import parse
 from chatapi.logic import schema
 from chatapi.logic.passwords import COST
-from chatapi.logic.tenants import import_users
+from chatapi.logic.user_imports import import_users
 from chatapi.parts import build_runtime
 from chatapi.settings import load_settings
 

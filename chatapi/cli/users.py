@@ -13,7 +13,7 @@ from chatapi.domain import user_csv
 from chatapi.domain.names import DEFAULT_TENANT
 from chatapi.domain.principals import Role
 from chatapi.errors import InvalidInput
-from chatapi.logic import tenants
+from chatapi.logic import user_imports
 from chatapi.logic import users as logic
 from chatapi.logic.runtime import Runtime
 
@@ -47,7 +47,7 @@ def import_users(runtime: Runtime, file: BinaryIO, dry_run: bool) -> None:
     """
     rows = user_csv.parse(file)
     with progress_bar("Hashing passwords") as progress:
-        report = tenants.import_users(runtime, rows, dry_run=dry_run, progress=progress)
+        report = user_imports.import_users(runtime, rows, dry_run=dry_run, progress=progress)
     would = "Dry run, nothing was changed: " if dry_run else ""
     click.echo(f"{would}{report.created} created, {report.changed} changed, {report.unchanged} unchanged.")
     if report.tenants_created:

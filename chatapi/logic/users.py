@@ -1,4 +1,4 @@
-"""Users, one at a time: add, list, set a password, disable and enable. Many at once: `tenants.import_users`."""
+"""Users, one at a time: add, list, set a password, disable and enable. Many at once: `user_imports`."""
 
 from __future__ import annotations
 

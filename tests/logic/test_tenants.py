@@ -15,10 +15,10 @@ from chatapi.domain.principals import Role, Status
 from chatapi.domain.user_csv import InvalidUserFile, parse
 from chatapi.domain.windows import Window, Zone
 from chatapi.errors import ChatAPIError, InvalidCredentials, InvalidInput
-from chatapi.logic import limits, tenants, tokens, users
+from chatapi.logic import limits, tenants, tokens, user_imports, users
 from chatapi.logic.passwords import Hasher
 from chatapi.logic.runtime import Runtime
-from chatapi.logic.tenants import ImportReport
+from chatapi.logic.user_imports import ImportReport
 from chatapi.storage.accounts import User
 from chatapi.storage.tables import counters
 from chatapi.storage.tables import tenants as tenants_table
@@ -43,7 +43,7 @@ def runtime(database_url: str, clock: HandClock) -> Iterator[Runtime]:
 
 
 def load(runtime: Runtime, text: str, *, dry_run: bool = False) -> ImportReport:
-    return tenants.import_users(runtime, parse(io.StringIO(text)), dry_run=dry_run)
+    return user_imports.import_users(runtime, parse(io.StringIO(text)), dry_run=dry_run)
 
 
 def found(runtime: Runtime) -> dict[str, User]:
@@ -154,7 +154,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(runtime: Runtime) ->
 def test_progress_is_told_for_each_password(runtime: Runtime) -> None:
     told: list[tuple[int, int]] = []
     rows = parse(io.StringIO("username,password\n" + "".join(f"user{number},secret\n" for number in range(5))))
-    tenants.import_users(runtime, rows, progress=lambda done, total: told.append((done, total)))
+    user_imports.import_users(runtime, rows, progress=lambda done, total: told.append((done, total)))
     assert told == [(done, 5) for done in range(1, 6)]
 
 
