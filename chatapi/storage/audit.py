@@ -6,10 +6,9 @@ see one snapshot. What breaks is counted whole, and the first rows of it are sho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
 
 from sqlalchemy import (
     CTE,
@@ -31,6 +30,7 @@ from chatapi.domain.limits import Scope
 from chatapi.domain.windows import KEPT, Window
 from chatapi.storage import partitions
 from chatapi.storage.audit_calls import attempts_unlike_calls, calls_that_contradict_themselves, calls_without_attempt
+from chatapi.storage.audit_first import MOST_ROWS, first_of
 from chatapi.storage.audit_limits import broken_limits, limited_places, open_windows, open_zones
 from chatapi.storage.audit_named import named_checks
 from chatapi.storage.columns import Row, UtcDateTime
@@ -42,7 +42,6 @@ from chatapi.storage.tables import calls, counters, usage_days, workers
 
 Check = tuple[str, str, Select[Row], Row]  # of which invariant, its rule, what breaks it, parameters
 
-MOST_ROWS = 20
 KEY = ("tenant_id", "scope", "scope_id", "window", "window_key")
 ROLLUP_KEY = ("tenant_id", "user_id", "jti", "model", "day")
 ROLLUP_FIGURES = (
@@ -106,32 +105,20 @@ def _checks(connection: Connection, ledger: Ledger, renew_s: float) -> Iterator[
     for place in limited_places(connection, ledger.defaults) if zones else ():
         scope, metric, window = place
         rule = f"{metric} of a {scope} and {window} stay within the limit, but for what calls used beyond their holds"
-        yield "I1", rule, _first(broken_limits, zones, place), open_windows(zones, place, ledger.defaults, now)
-    yield "I2", "every counter is what its calls were charged and hold", _first(_counters_unlike_calls), retained
-    yield "I3", "a call's state, times and charge agree", _first(calls_that_contradict_themselves), {}
-    yield "I3", "a call's last attempt ended as the call did", _first(attempts_unlike_calls), {}
-    yield "I4", "every call has its attempt, begun with the admission or later", _first(calls_without_attempt), {}
-    yield "I5", "a tenant's counters are the sum of its users'", _first(_tenants_unlike_users), {}
+        yield "I1", rule, first_of(broken_limits, zones, place), open_windows(zones, place, ledger.defaults, now)
+    yield "I2", "every counter is what its calls were charged and hold", first_of(_counters_unlike_calls), retained
+    yield "I3", "a call's state, times and charge agree", first_of(calls_that_contradict_themselves), {}
+    yield "I3", "a call's last attempt ended as the call did", first_of(attempts_unlike_calls), {}
+    yield "I4", "every call has its attempt, begun with the admission or later", first_of(calls_without_attempt), {}
+    yield "I5", "a tenant's counters are the sum of its users'", first_of(_tenants_unlike_users), {}
     yield (
         "I6",
         "no held call outlives its worker's lease or its deadline by more than one sweep",
-        _first(_overdue),
+        first_of(_overdue),
         _sweep_times(ledger, renew_s, now),
     )
-    yield "I7", "the roll-ups are the sum of the calls", _first(_rollups_unlike_calls), retained
-    for invariant, rule, broken in named_checks(connection, now):
-        yield invariant, rule, _first_of(broken), {}
-
-
-@lru_cache(maxsize=64)
-def _first(broken: Callable[..., Select[Row]], *arguments: object) -> Select[Row]:
-    return _first_of(broken(*arguments))
-
-
-def _first_of(broken: Select[Row]) -> Select[Row]:
-    """The statement that gives the first of the rows, each with the number of them all."""
-    found = broken.subquery()
-    return select(found, func.count().over().label("breaking")).limit(MOST_ROWS)
+    yield "I7", "the roll-ups are the sum of the calls", first_of(_rollups_unlike_calls), retained
+    yield from named_checks(connection, now)
 
 
 def _counters_unlike_calls() -> Select[Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time
+from functools import cache
 from itertools import product
 from zoneinfo import ZoneInfo
 
@@ -34,7 +35,7 @@ Place = tuple[Scope, Metric, Window]
 
 def open_zones(connection: Connection, now: datetime) -> tuple[str, ...]:
     """The time zones in which tenants live at `now`."""
-    return tuple(sorted(connection.execute(select(_zone()).distinct(), {"now": now}).scalars()))
+    return tuple(sorted(connection.execute(_zones(), {"now": now}).scalars()))
 
 
 def limited_places(connection: Connection, defaults: Defaults) -> list[Place]:
@@ -44,12 +45,17 @@ def limited_places(connection: Connection, defaults: Defaults) -> list[Place]:
         connection: to the ledger.
         defaults: the limits of users for whom no other is set.
     """
-    set_somewhere = select(limits.c.scope, limits.c.metric, limits.c.window).distinct()
-    rows = connection.execute(set_somewhere.where(limits.c.model == "", limits.c.value.is_not(None))).all()
+    rows = connection.execute(_set_somewhere()).all()
     named = {("user" if scope == "each_user" else scope, metric, window) for scope, metric, window in rows}
     named |= {("user", metric.value, window.value) for metric, window in defaults}
     places = product(Scope, Metric, KEPT)
     return [place for place in places if tuple(part.value for part in place) in named]
+
+
+@cache
+def _set_somewhere() -> Select[str, str, str]:
+    found = select(limits.c.scope, limits.c.metric, limits.c.window).distinct()
+    return found.where(limits.c.model == "", limits.c.value.is_not(None))
 
 
 def open_windows(zones: tuple[str, ...], place: Place, defaults: Defaults, now: datetime) -> Row:
@@ -139,9 +145,15 @@ def is_lost() -> ColumnElement[bool]:
     return and_(calls.c.expired_at.is_not(None), calls.c.expired_at == calls.c.ended_at)
 
 
+@cache
 def zone_names() -> Select[str, str]:
     """Each tenant's id, and its time zone at `now`, after the one that this followed where there was one."""
     return select(tenants.c.id, _zone())
+
+
+@cache
+def _zones() -> Select[str]:
+    return select(_zone()).distinct()
 
 
 def _zone() -> ColumnElement[str]:

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Select,
     and_,
+    bindparam,
     case,
     exists,
     func,
@@ -32,11 +35,12 @@ from sqlalchemy import Row as Found
 from chatapi.domain.effective_limits import LimitScope
 from chatapi.domain.limits import Metric, Scope
 from chatapi.domain.windows import KEPT, Moment, Window, window_begin
+from chatapi.storage.audit_first import first_of
 from chatapi.storage.audit_limits import beyond_hold, is_lost, opened, zone_names
-from chatapi.storage.columns import Row
+from chatapi.storage.columns import Row, UtcDateTime
 from chatapi.storage.counters import COLUMNS
 from chatapi.storage.limits import LimitChange
-from chatapi.storage.seeding import PLACE, from_calls, in_window, open_key
+from chatapi.storage.seeding import PLACE, Kind, from_calls, given, in_window, values_of
 from chatapi.storage.tables import calls, counters, limits
 
 UNLIKE = "every counter that a limit names is what its calls were charged and hold"
@@ -60,9 +64,15 @@ class Naming(NamedTuple):
     moment: Moment
 
     @property
-    def scope(self) -> Scope:
-        """Whose counters it is measured by."""
-        return Scope.USER if self.limit.scope is LimitScope.EACH_USER else Scope(self.limit.scope)
+    def kind(self) -> Kind:
+        """What the statements about its counters depend on."""
+        return Kind.of(self.limit)
+
+    @property
+    def values(self) -> Row:
+        """The parameters of those statements."""
+        own: Row = {"value": self.value, "changed_at": self.changed_at}
+        return own | values_of(self.limit, self.moment)
 
     @property
     def counter(self) -> tuple[str, ...]:
@@ -76,25 +86,31 @@ class Naming(NamedTuple):
         return self.opened_at is None or self.changed_at < self.opened_at
 
 
-def named_checks(connection: Connection, now: datetime) -> Iterator[tuple[str, str, Select[Row]]]:
-    """Of which invariant, its rule, and the statement that finds what breaks it."""
+def named_checks(connection: Connection, now: datetime) -> Iterator[tuple[str, str, Select[Row], Row]]:
+    """Of which invariant, its rule, the statement that finds what breaks it, and its parameters."""
     seen = set()
     for naming in _namings(connection, now):
+        kind, metric = naming.kind, naming.limit.metric
         if naming.counter not in seen:
             seen.add(naming.counter)
-            yield "I2", UNLIKE, _unlike_calls(naming)
+            yield "I2", UNLIKE, first_of(_unlike_calls, kind), naming.values
         if naming.value is not None and naming.proves:
-            of_model = " with one model" if naming.limit.model else ""
-            what = f"{naming.limit.metric}{of_model} of a {naming.scope} and {naming.limit.window}"
+            of_model = " with one model" if kind.of_model else ""
+            what = f"{metric}{of_model} of a {kind.scope} and {kind.window}"
             rule = f"{what} stay within the limit, but for what calls used beyond their holds"
-            yield "I1", rule, _above(naming, naming.value)
+            yield "I1", rule, first_of(_above, kind, metric), naming.values
 
 
 def _namings(connection: Connection, now: datetime) -> Iterator[Naming]:
-    names = or_(limits.c.window.not_in([window.value for window in KEPT]), limits.c.model != "")
     zones = {row[0]: row[1] for row in connection.execute(zone_names(), {"now": now})}
-    for row in connection.execute(select(limits).where(names).order_by(*limits.primary_key)).all():
+    for row in connection.execute(_naming_limits()).all():
         yield _naming(row, zones[row.tenant_id], now)
+
+
+@cache
+def _naming_limits() -> Select[Any]:
+    names = or_(limits.c.window.not_in([window.value for window in KEPT]), limits.c.model != "")
+    return select(limits).where(names).order_by(*limits.primary_key)
 
 
 def _naming(row: Found[Any], zones: str, now: datetime) -> Naming:
@@ -109,12 +125,12 @@ def _naming(row: Found[Any], zones: str, now: datetime) -> Naming:
     return Naming(limit, row.value, row.changed_at, opened_at, moment)
 
 
-def _unlike_calls(naming: Naming) -> Select[Row]:
+def _unlike_calls(kind: Kind) -> Select[Row]:
     """Adds up what calls say and takes away what counters say: whatever is left over is wrong, on either side."""
-    by_calls = from_calls(naming.limit, naming.moment).subquery()
+    by_calls = from_calls(kind).subquery()
     sides = [
         select(*(table.c[name] for name in PLACE), *_figures(table, "calls"), *_figures(table, "counter")).where(*where)
-        for table, where in ((by_calls, ()), (counters, _here(naming)))
+        for table, where in ((by_calls, ()), (counters, _here(kind)))
     ]
     both = union_all(*sides).subquery()
     sums = {column.name: func.sum(column) for column in both.c if column.name not in PLACE}
@@ -129,62 +145,60 @@ def _figures(table: Any, side: str) -> list[ColumnElement[int]]:
     return [(table.c[name] if is_its_own else literal(0)).label(f"{name}_by_{side}") for name in COLUMNS]
 
 
-def _here(naming: Naming) -> list[ColumnElement[bool]]:
+def _here(kind: Kind) -> list[ColumnElement[bool]]:
     """The counters of the open window that the limit names."""
-    limit = naming.limit
-    key = (limit.tenant_id, naming.scope.value, limit.window.value, open_key(limit.window, naming.moment), limit.model)
-    columns = (counters.c.tenant_id, counters.c.scope, counters.c.window, counters.c.window_key, counters.c.model)
-    here = [column == value for column, value in zip(columns, key, strict=True)]
-    return here if limit.scope is LimitScope.EACH_USER else [*here, counters.c.scope_id == limit.scope_id]
+    here = [counters.c.scope == kind.scope.value, counters.c.window == kind.window.value]
+    here += [counters.c[name] == given(name) for name in ("tenant_id", "window_key", "model")]
+    return here if kind.whose is LimitScope.EACH_USER else [*here, counters.c.scope_id == given("scope_id")]
 
 
-def _above(naming: Naming, value: int) -> Select[Row]:
+def _above(kind: Kind, metric: Metric) -> Select[Row]:
     """The counters with `used + held` above the limit and above what calls used beyond their holds.
 
     Of calls in flight nothing is used, and those that were admitted before the limit was set prove nothing about it.
     """
-    metric, is_at_once = naming.limit.metric, naming.limit.window is Window.AT_ONCE
-    used, held = counters.c[f"{metric}_used"], counters.c[f"{metric}_held"]
-    figures = (literal(metric.value).label("metric"), literal(value).label("limit"), used.label("used"))
-    where = [*_here(naming), used + held > value]
-    if naming.limit.scope is LimitScope.EACH_USER:
-        where.append(counters.c.scope_id.not_in(_with_limits_of_their_own(naming)))
-    if is_at_once:
-        older = exists().where(*_of_counter(naming), calls.c.admitted_at <= naming.changed_at)
+    used, held, value = (
+        counters.c[f"{metric}_used"],
+        counters.c[f"{metric}_held"],
+        bindparam("value", type_=BigInteger()),
+    )
+    figures = (literal(metric.value).label("metric"), value.label("limit"), used.label("used"))
+    where = [*_here(kind), used + held > value]
+    if kind.whose is LimitScope.EACH_USER:
+        where.append(counters.c.scope_id.not_in(_with_limits_of_their_own(kind, metric)))
+    if kind.window is Window.AT_ONCE:
+        older = exists().where(*_of_counter(kind), calls.c.admitted_at <= bindparam("changed_at", type_=UtcDateTime()))
         where.append(not_(older.correlate(counters)))
     else:
-        where.append(used + held > value + _overshoot(naming))
+        where.append(used + held > value + _overshoot(kind, metric))
     return select(*(counters.c[name] for name in PLACE), *figures, held.label("held")).where(*where)
 
 
-def _with_limits_of_their_own(naming: Naming) -> Select[str]:
-    limit = naming.limit
+def _with_limits_of_their_own(kind: Kind, metric: Metric) -> Select[str]:
     return select(limits.c.scope_id).where(
-        limits.c.tenant_id == limit.tenant_id,
+        limits.c.tenant_id == given("tenant_id"),
         limits.c.scope == LimitScope.USER.value,
-        limits.c.metric == limit.metric.value,
-        limits.c.window == limit.window.value,
-        limits.c.model == limit.model,
+        limits.c.metric == metric.value,
+        limits.c.window == kind.window.value,
+        limits.c.model == given("model"),
     )
 
 
-def _of_counter(naming: Naming) -> list[ColumnElement[bool]]:
+def _of_counter(kind: Kind) -> list[ColumnElement[bool]]:
     """The calls that a counter of the open window has counted."""
-    limit = naming.limit
     whose = {Scope.ACCESS_TOKEN: calls.c.jti, Scope.USER: calls.c.user_id, Scope.TENANT: calls.c.tenant_id}
-    here = [calls.c.tenant_id == limit.tenant_id, whose[naming.scope] == counters.c.scope_id]
-    here += in_window(limit.window, naming.moment)
-    return [*here, calls.c.model == limit.model] if limit.model else here
+    here = [calls.c.tenant_id == given("tenant_id"), whose[kind.scope] == counters.c.scope_id, *in_window(kind.window)]
+    return [*here, calls.c.model == given("model")] if kind.of_model else here
 
 
-def _overshoot(naming: Naming) -> ColumnElement[int]:
+def _overshoot(kind: Kind, metric: Metric) -> ColumnElement[int]:
     """What the calls of a counter used beyond their holds.
 
     A minute counts attempts, and so an expired call at once: only one whose row was lost has its request counted late.
     """
-    metric, beyond = naming.limit.metric, beyond_hold(naming.limit.metric)
-    if naming.limit.window is Window.MINUTE and metric is Metric.REQUESTS:
+    beyond = beyond_hold(metric)
+    if kind.window is Window.MINUTE and metric is Metric.REQUESTS:
         beyond = case((is_lost(), 1), else_=0)
     ended = calls.c.state.in_(["settled", "released"])
-    found = select(func.coalesce(func.sum(beyond), 0)).where(and_(*_of_counter(naming), ended))
+    found = select(func.coalesce(func.sum(beyond), 0)).where(and_(*_of_counter(kind), ended))
     return found.correlate(counters).scalar_subquery()

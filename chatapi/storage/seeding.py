@@ -7,10 +7,26 @@ of the tenant can be admitted or end. From then on admissions and ends keep them
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, and_, case, delete, func, insert, literal, select
+from sqlalchemy import (
+    Connection,
+    Delete,
+    Insert,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+)
 from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.types import TypeEngine
 
 from chatapi.domain.counters import ABANDONED, Counter, CounterKey
 from chatapi.domain.effective_limits import LimitScope
@@ -18,6 +34,7 @@ from chatapi.domain.limits import Scope
 from chatapi.domain.retention import first_id
 from chatapi.domain.windows import KEPT, Moment, Window, Zone, minute_key, window_begin, window_key
 from chatapi.storage import counters as rows
+from chatapi.storage.columns import ID, Row, UtcDateTime
 from chatapi.storage.engine import Database
 from chatapi.storage.limits import LimitChange
 from chatapi.storage.tables import calls, counters, tenants
@@ -27,6 +44,24 @@ AROUND = timedelta(hours=1)  # more than any transaction waits for locks: one th
 MINUTES_KEPT_FOR = timedelta(days=1)
 LOOKED_AT = 1000  # counters at once: a few milliseconds
 PLACE = ("tenant_id", "scope", "scope_id", "window", "window_key", "model")
+
+
+class Kind(NamedTuple):
+    """What statements about the counters that a limit names depend on; the rest are their parameters (`values_of`)."""
+
+    whose: LimitScope
+    window: Window
+    of_model: bool
+
+    @classmethod
+    def of(cls, change: LimitChange) -> Kind:
+        """Of this limit."""
+        return cls(change.scope, change.window, bool(change.model))
+
+    @property
+    def scope(self) -> Scope:
+        """Whose counters a limit of this kind is measured by."""
+        return Scope.USER if self.whose is LimitScope.EACH_USER else Scope(self.whose)
 
 
 def keep_named(connection: Connection, changes: list[LimitChange], database: Database) -> datetime:
@@ -101,30 +136,57 @@ def _lock(connection: Connection, tenant_id: str, now: datetime) -> None:
 
 
 def _seed(connection: Connection, change: LimitChange, moment: Moment) -> None:
-    scope = Scope.USER if change.scope is LimitScope.EACH_USER else Scope(change.scope)
-    mine = [counters.c.tenant_id == change.tenant_id, counters.c.scope == scope.value]
-    mine += [counters.c.window == change.window.value, counters.c.model == change.model]
-    if change.scope is not LimitScope.EACH_USER:
-        mine.append(counters.c.scope_id == change.scope_id)
-    connection.execute(delete(counters).where(*mine))
-    names = [*PLACE, *figures_of(change.window)]
-    connection.execute(insert(counters).from_select(names, from_calls(change, moment)))
+    kind, values = Kind.of(change), values_of(change, moment)
+    connection.execute(_forgetting(kind), values)
+    connection.execute(_seeding(kind), values)
 
 
-def from_calls(change: LimitChange, moment: Moment) -> Select[Any]:
-    """The counters that this limit names in the window that is open, added up from calls."""
-    scope = Scope.USER if change.scope is LimitScope.EACH_USER else Scope(change.scope)
-    scope_id = {Scope.ACCESS_TOKEN: calls.c.jti, Scope.USER: calls.c.user_id, Scope.TENANT: calls.c.tenant_id}[scope]
-    where = [calls.c.tenant_id == change.tenant_id, *in_window(change.window, moment)]
-    if change.scope is not LimitScope.EACH_USER:
-        where.append(scope_id == change.scope_id)
-    if change.model:
-        where.append(calls.c.model == change.model)
-    whose = (calls.c.tenant_id, literal(scope.value), scope_id)
-    which = (literal(change.window.value), literal(open_key(change.window, moment)), literal(change.model))
-    place = [column.label(name) for column, name in zip((*whose, *which), PLACE, strict=True)]
-    sums = (func.sum(figure).label(name) for name, figure in figures_of(change.window).items())
-    return select(*place, *sums).where(*where).group_by(calls.c.tenant_id, scope_id)
+@cache
+def _forgetting(kind: Kind) -> Delete:
+    mine = [counters.c.tenant_id == given("tenant_id"), counters.c.scope == kind.scope.value]
+    mine += [counters.c.window == kind.window.value, counters.c.model == given("model")]
+    if kind.whose is not LimitScope.EACH_USER:
+        mine.append(counters.c.scope_id == given("scope_id"))
+    return delete(counters).where(*mine)
+
+
+@cache
+def _seeding(kind: Kind) -> Insert:
+    return insert(counters).from_select([*PLACE, *figures_of(kind.window)], from_calls(kind))
+
+
+@cache
+def from_calls(kind: Kind) -> Select[Any]:
+    """The counters that a limit of this kind names in the window that is open, added up from calls."""
+    scope_id = {Scope.ACCESS_TOKEN: calls.c.jti, Scope.USER: calls.c.user_id, Scope.TENANT: calls.c.tenant_id}
+    whose = scope_id[kind.scope]
+    where = [calls.c.tenant_id == given("tenant_id"), *in_window(kind.window)]
+    if kind.whose is not LimitScope.EACH_USER:
+        where.append(whose == given("scope_id"))
+    if kind.of_model:
+        where.append(calls.c.model == given("model"))
+    here = (calls.c.tenant_id, literal(kind.scope.value), whose, literal(kind.window.value))
+    named = (*here, given("window_key"), given("model"))
+    place = [column.label(name) for column, name in zip(named, PLACE, strict=True)]
+    sums = (func.sum(figure).label(name) for name, figure in figures_of(kind.window).items())
+    return select(*place, *sums).where(*where).group_by(calls.c.tenant_id, whose)
+
+
+def given(name: str) -> ColumnElement[Any]:
+    """One of `values_of`."""
+    types: dict[str, TypeEngine[Any]] = {"tenant_id": ID, "scope_id": ID, "since": ID, "begins": UtcDateTime()}
+    return bindparam(f"given_{name}", type_=types.get(name, Text()))
+
+
+def values_of(change: LimitChange, moment: Moment) -> Row:
+    """The parameters of a statement about the counters that a limit names in the window that is open."""
+    values: Row = {"tenant_id": change.tenant_id, "scope_id": change.scope_id, "model": change.model}
+    values["window_key"] = key = open_key(change.window, moment)
+    values["first_day"], values["last_day"] = f"{key}-01", f"{key}-31"  # of a month
+    if change.window is not Window.AT_ONCE:
+        values["begins"] = begins = window_begin(change.window, moment)
+        values["since"] = str(first_id(begins - CLOCKS_APART))  # so that only the end of the ledger is read
+    return {f"given_{name}": value for name, value in values.items()}
 
 
 def open_key(window: Window, moment: Moment) -> str:
@@ -134,15 +196,13 @@ def open_key(window: Window, moment: Moment) -> str:
     return minute_key(moment.now) if window is Window.MINUTE else ""
 
 
-def in_window(window: Window, moment: Moment) -> list[ColumnElement[bool]]:
-    """Which calls count in the window that holds this moment."""
+def in_window(window: Window) -> list[ColumnElement[bool]]:
+    """Which calls count in the window that is open."""
     if window is Window.AT_ONCE:
         return [calls.c.state == "held"]
-    begins = window_begin(window, moment)
-    lately = calls.c.id >= str(first_id(begins - CLOCKS_APART))  # so that only the end of the ledger is read
+    lately = calls.c.id >= given("since")
     if window is Window.MINUTE:
-        return [lately, calls.c.admitted_at >= begins]
+        return [lately, calls.c.admitted_at >= given("begins")]
     if window is Window.DAY:
-        return [lately, calls.c.day == moment.day]
-    month = window_key(window, moment.day)
-    return [lately, calls.c.day >= f"{month}-01", calls.c.day <= f"{month}-31"]
+        return [lately, calls.c.day == given("window_key")]
+    return [lately, calls.c.day >= given("first_day"), calls.c.day <= given("last_day")]
