@@ -1,0 +1,41 @@
+"""CSV for spreadsheets: RFC 4180, and no cell that a spreadsheet would run as a formula.
+
+Source: OWASP, "CSV Injection": what begins with one of a few characters is a formula to common spreadsheets, and a
+leading apostrophe makes it a text. Numbers stay numbers, negative ones too.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+MEDIA_TYPE = "text/csv; charset=utf-8; header=present"
+
+Cell = str | int | Decimal | None
+"""A text, a number, or nothing."""
+
+
+def safe_cell(value: Cell) -> str:
+    """A cell's content as it is written, before any quotes."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(FORMULA_STARTS) else value
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)
+
+
+def csv_lines(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterator[str]:
+    """The lines of a CSV with their ends (CRLF), the first one naming the columns; each is made as it is asked for."""
+    yield csv_line(columns)
+    for row in rows:
+        yield csv_line(row)
+
+
+def csv_line(cells: Sequence[Cell]) -> str:
+    """One line with its end."""
+    line = io.StringIO(newline="")
+    csv.writer(line, lineterminator="\r\n").writerow([safe_cell(cell) for cell in cells])
+    return line.getvalue()
