@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from flask import Flask
-from flask_jwt_extended import JWTManager
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from chatapi.endpoint import (
@@ -62,10 +61,9 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
     runtime.prices.load()
 
     app = _App("chatapi", static_folder=None)
-    app.config.update(_flask_config(settings))
+    app.config["MAX_CONTENT_LENGTH"] = settings.body_limit_bytes
     if proxies := settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
-    JWTManager(app)
     context.attach(app, runtime)
     request_log.install(app, trusted_proxies=settings.trusted_proxies)
     errors.install(app)
@@ -96,19 +94,3 @@ def runtime_of(app: Flask) -> Runtime:
     """The runtime that the app works with."""
     runtime: Runtime = app.extensions[context.KEY]
     return runtime
-
-
-def _flask_config(settings: Settings) -> dict[str, object]:
-    return {
-        "MAX_CONTENT_LENGTH": settings.body_limit_bytes,
-        "JWT_SECRET_KEY": settings.secret,
-        "JWT_ALGORITHM": "HS256",
-        "JWT_DECODE_ALGORITHMS": ["HS256"],
-        "JWT_TOKEN_LOCATION": ["headers"],
-        "JWT_ENCODE_ISSUER": "chatapi",
-        "JWT_DECODE_ISSUER": "chatapi",
-        "JWT_ENCODE_AUDIENCE": "chatapi",
-        "JWT_DECODE_AUDIENCE": "chatapi",
-        "JWT_ENCODE_NBF": False,
-        "JWT_COOKIE_CSRF_PROTECT": False,  # else a random claim would make every JWT different
-    }

@@ -15,11 +15,12 @@ from flask import Blueprint, Response, current_app, g, request
 from flask.sansio.app import App
 
 from chatapi.domain.principals import Claims
+from chatapi.endpoint.context import runtime
 from chatapi.endpoint.verified_access_tokens import VerifiedAccessTokens, digest_of
 from chatapi.errors import InvalidAccessToken, UnknownAccessToken
+from chatapi.logic.signing import read_signed
 
 VERIFIED = "chatapi.verified_access_tokens"
-CLAIMS = ["exp", "iat", "iss", "aud", "sub", "tid", "jti", "type"]
 MISSING = "The access token is missing or not valid. Send: Authorization: Bearer <access token>"
 
 
@@ -87,7 +88,7 @@ def verified_claims() -> Claims:
 def _verify(access_token: str) -> tuple[Claims, int]:
     """The claims, and when they expire."""
     try:
-        signed = _decode(access_token)
+        signed = read_signed(runtime().settings.secret, access_token)
         expires_at = int(signed["exp"])
     except jwt.ExpiredSignatureError as error:
         raise InvalidAccessToken("The access token has expired. Get a new one at /token.") from error
@@ -99,22 +100,6 @@ def _verify(access_token: str) -> tuple[Claims, int]:
     if not all(is_id(value) for value in ids):
         raise UnknownAccessToken
     return Claims(tenant_id=signed["tid"], user_id=signed["sub"], jti=signed["jti"]), expires_at
-
-
-def _decode(access_token: str) -> dict[str, Any]:
-    """The claims as they were signed. flask-jwt-extended, which signs them, would fill in those that are missing.
-
-    `iat` is not compared with this machine's clock: it is the database's time, and machines may disagree about that.
-    """
-    config = current_app.config
-    return jwt.decode(
-        access_token,
-        config["JWT_SECRET_KEY"],
-        algorithms=config["JWT_DECODE_ALGORITHMS"],
-        issuer=config["JWT_DECODE_ISSUER"],
-        audience=config["JWT_DECODE_AUDIENCE"],
-        options={"require": CLAIMS, "verify_iat": False},
-    )
 
 
 def claims() -> Claims:

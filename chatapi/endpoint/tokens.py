@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from flask import Response, request
-from flask_jwt_extended import create_access_token
 
-from chatapi.domain.principals import AccessToken
 from chatapi.endpoint.bodies import json_object
 from chatapi.endpoint.context import runtime
 from chatapi.endpoint.dialects import envelope, json_response
 from chatapi.endpoint.policy import Auth, PolicedBlueprint
 from chatapi.errors import InvalidRequest
 from chatapi.logic import tokens
+from chatapi.logic.signing import sign
 
 blueprint = PolicedBlueprint("tokens", __name__, Auth.PUBLIC)
 
@@ -25,22 +24,10 @@ def exchange() -> Response:
     expires_at = found.access_token.expires_at.astimezone(runtime().settings.zone)
     message = {
         "username": found.username,
-        "token": sign(found.access_token),
+        "token": sign(runtime().settings.secret, found.access_token),
         "expiration_time": f"{expires_at:%Y-%m-%d %H:%M:%S}",
     }
     return json_response(envelope(message, good=True), 201 if found.created else 200)
-
-
-def sign(access_token: AccessToken) -> str:
-    """The JWT of an access token. It is not kept anywhere: signing the same claims again gives the same bytes."""
-    claims = {
-        "iat": int(access_token.issued_at.timestamp()),
-        "exp": int(access_token.expires_at.timestamp()),
-        "jti": access_token.jti,
-        "tid": access_token.tenant_id,
-    }
-    jwt: str = create_access_token(access_token.user_id, fresh=False, expires_delta=False, additional_claims=claims)
-    return jwt
 
 
 def _string(body: dict[str, object], name: str, what: str) -> str:
