@@ -8,7 +8,14 @@ from pydantic import AliasChoices, Field
 
 LONGEST_S = 86_400  # no wait of ours is longer than a day, and dates must stay those of a calendar
 SECRETS = frozenset(  # never in a traceback or a log; addresses may carry passwords
-    {"OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "CHATAPI_JWT_SECRET_KEY", "CHATAPI_DATABASE_URL", "HTTPS_PROXY"}
+    {
+        "OPENAI_API_KEY",
+        "AZURE_OPENAI_API_KEY",
+        "CHATAPI_JWT_SECRET_KEY",
+        "CHATAPI_ENCRYPTION_KEYS",
+        "CHATAPI_DATABASE_URL",
+        "HTTPS_PROXY",
+    }
 )
 
 

@@ -16,7 +16,7 @@ from pydantic import field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from chatapi.settings.fields import named
-from chatapi.settings.secret import SHORTEST_SECRET_BYTES, kept_secret
+from chatapi.settings.secret import SHORTEST_SECRET_BYTES, encryption_key_problem, kept_encryption_key, kept_secret
 from chatapi.settings.sources import PROJECT_ROOT, LegacyConfig
 from chatapi.settings.upstream_settings import UpstreamSettings
 
@@ -63,6 +63,12 @@ class Settings(UpstreamSettings):
     )
     timezone: str = named(
         "CHATAPI_TIMEZONE", default="UTC", description="Time zone of the installation and of new tenants."
+    )
+
+    encryption_keys: str = named(
+        "CHATAPI_ENCRYPTION_KEYS",
+        default="",
+        description="Fernet keys, comma separated, for secrets in the database; the first one encrypts.",
     )
 
     # Access tokens and logins
@@ -202,6 +208,14 @@ class Settings(UpstreamSettings):
             raise ValueError(f"is shorter than {SHORTEST_SECRET_BYTES} bytes; make one with: openssl rand -hex 32")
         return value
 
+    @field_validator("encryption_keys")
+    @classmethod
+    def _fernet_keys(cls, value: str) -> str:
+        for key in _listed(value):
+            if problem := encryption_key_problem(key):
+                raise ValueError(problem)
+        return value
+
     @field_validator("bind")
     @classmethod
     def _an_address(cls, value: str) -> str:
@@ -248,3 +262,13 @@ class Settings(UpstreamSettings):
     def secret(self) -> str:
         """The secret that signs access tokens; made on first use and kept with mode 0600 in the var folder."""
         return self.jwt_secret_key or kept_secret(self.var_dir / "jwt_secret_key")
+
+    @cached_property
+    def sealing_keys(self) -> tuple[str, ...]:
+        """The Fernet keys for secrets in the database, the one that encrypts first; made on first use where none is
+        set, and kept as the secret above is."""
+        return _listed(self.encryption_keys) or (kept_encryption_key(self.var_dir / "encryption_key"),)
+
+
+def _listed(value: str) -> tuple[str, ...]:
+    return tuple(key for part in value.split(",") if (key := part.strip()))
