@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +17,18 @@ from chatapi.storage.accounts import Transaction
 from chatapi.storage.trail import Entry
 
 Values = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """One thing that was done, as `Change.record` takes it."""
+
+    action: str
+    tenant_id: str
+    subject_kind: str
+    subject: str
+    before: Values | None = None
+    after: Values | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +59,29 @@ class Change:
             before: values as they were; None of what is new. Never a secret.
             after: values as they are now; None of what is gone.
         """
-        before, after = _differing(before, after)
-        if before == after and before is not None:
-            return
+        self.record_all([Deed(action, tenant_id, subject_kind, subject, before, after)])
+
+    def record_all(self, deeds: Iterable[Deed]) -> None:
+        """Add entries to the trail in one go, as `record` adds one."""
+        differing = ((deed, *_differing(deed.before, deed.after)) for deed in deeds)
         actor = self.actor
         trail.add(
             self.connection,
-            Entry(
-                tenant_id=tenant_id,
-                at=self.now,
-                actor=actor.name,
-                actor_id=actor.user_id,
-                address=actor.address,
-                action=action,
-                subject_kind=subject_kind,
-                subject=subject,
-                before=before,
-                after=after,
+            *(
+                Entry(
+                    tenant_id=deed.tenant_id,
+                    at=self.now,
+                    actor=actor.name,
+                    actor_id=actor.user_id,
+                    address=actor.address,
+                    action=deed.action,
+                    subject_kind=deed.subject_kind,
+                    subject=deed.subject,
+                    before=before,
+                    after=after,
+                )
+                for deed, before, after in differing
+                if before != after or before is None
             ),
         )
 

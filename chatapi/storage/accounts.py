@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, bindparam, func, insert, select, update
 from uuid_utils import uuid7
 
 from chatapi.domain.names import can_be_kept
@@ -31,6 +32,8 @@ class Tenant:
     name: str
     status: Status
     zone: Zone
+    near_limit: str  # `clamp` or `refuse`
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class User:
     status: Status
     tenant_name: str
     tenant_status: Status
+    created_at: datetime
     password_hash: str = field(repr=False)
     given_hash: str | None = field(repr=False)
 
@@ -66,18 +70,13 @@ class NewUser:
 
 def find_tenants(connection: Connection, names: Iterable[str] | None = None, *, lock: bool = False) -> list[Tenant]:
     """Tenants by name, or all of them, sorted by name; with `lock` for changing them in this transaction."""
-    columns = (tenants.c.timezone, tenants.c.next_timezone, tenants.c.next_timezone_from)
-    statement = select(tenants.c.id, tenants.c.name, tenants.c.status, *columns).order_by(tenants.c.name)
+    statement = select_tenants().order_by(tenants.c.name)
     if lock:
         statement = statement.with_for_update()
     named = [statement]
     if names is not None:
         named = [statement.where(tenants.c.name.in_(some)) for some in batches(filter(can_be_kept, names))]
-    return [
-        Tenant(row.id, row.name, Status(row.status), Zone(row.timezone, row.next_timezone, row.next_timezone_from))
-        for some in named
-        for row in connection.execute(some)
-    ]
+    return [read_tenant(row) for some in named for row in connection.execute(some).mappings()]
 
 
 def hold_tenant(connection: Connection, tenant_id: str) -> None:
@@ -107,27 +106,27 @@ def is_counted(connection: Connection, tenant_id: str) -> bool:
 
 def find_user(connection: Connection, username: str, *, lock: bool = False) -> User | None:
     """The user of that name; with `lock` for changing it in this transaction."""
-    statement = _users().where(usernames.c.username == (username if can_be_kept(username) else NOBODYS_NAME))
+    statement = select_users().where(usernames.c.username == (username if can_be_kept(username) else NOBODYS_NAME))
     row = connection.execute(statement.with_for_update(of=users) if lock else statement).one_or_none()
-    return None if row is None else _user(row._mapping)
+    return None if row is None else read_user(row._mapping)
 
 
 def find_users(connection: Connection, names: Iterable[str], *, lock: bool = False) -> dict[str, User]:
     """The users of these names, by name; with `lock` for changing them in this transaction."""
     found = {}
     for some in batches(filter(can_be_kept, names)):
-        statement = _users().where(usernames.c.username.in_(some)).order_by(usernames.c.username)
+        statement = select_users().where(usernames.c.username.in_(some)).order_by(usernames.c.username)
         for row in connection.execute(statement.with_for_update(of=users) if lock else statement).mappings():
-            found[row["username"]] = _user(row)
+            found[row["username"]] = read_user(row)
     return found
 
 
 def list_users(connection: Connection, tenant_id: str | None = None) -> list[User]:
     """All users, or those of one tenant, sorted by tenant and name."""
-    statement = _users().order_by(tenants.c.name, users.c.username)
+    statement = select_users().order_by(tenants.c.name, users.c.username)
     if tenant_id is not None:
         statement = statement.where(users.c.tenant_id == tenant_id)
-    return [_user(row) for row in connection.execute(statement).mappings()]
+    return [read_user(row) for row in connection.execute(statement).mappings()]
 
 
 def hash_costs(connection: Connection) -> set[HashCost]:
@@ -170,7 +169,20 @@ def change_users(connection: Connection, changes: Sequence[Row]) -> None:
         execute_many(connection, update(users).where(*matches), [_keyed(change) for change in changes])
 
 
-def _users() -> Select[tuple[object, ...]]:
+def select_tenants() -> Select[Any]:
+    """What `read_tenant` reads, of all tenants."""
+    zone = (tenants.c.timezone, tenants.c.next_timezone, tenants.c.next_timezone_from)
+    return select(tenants.c.id, tenants.c.name, tenants.c.status, *zone, tenants.c.near_limit, tenants.c.created_at)
+
+
+def read_tenant(row: RowMapping) -> Tenant:
+    """A row of `select_tenants`."""
+    zone = Zone(row["timezone"], row["next_timezone"], row["next_timezone_from"])
+    return Tenant(row["id"], row["name"], Status(row["status"]), zone, row["near_limit"], row["created_at"])
+
+
+def select_users() -> Select[Any]:
+    """What `read_user` reads, of all users."""
     return (
         select(
             users.c.tenant_id,
@@ -180,6 +192,7 @@ def _users() -> Select[tuple[object, ...]]:
             users.c.status,
             tenants.c.name.label("tenant_name"),
             tenants.c.status.label("tenant_status"),
+            users.c.created_at,
             users.c.password_hash,
             users.c.given_hash,
         )
@@ -188,8 +201,9 @@ def _users() -> Select[tuple[object, ...]]:
     )
 
 
-def _user(row: object) -> User:
-    values = dict(row)  # type: ignore[call-overload]
+def read_user(row: RowMapping) -> User:
+    """A row of `select_users`."""
+    values: Row = {str(name): value for name, value in row.items()}
     for name, kind in (("role", Role), ("status", Status), ("tenant_status", Status)):
         values[name] = kind(values[name])
     return User(**values)

@@ -12,8 +12,13 @@ from sqlalchemy import Connection, RowMapping, insert, select
 from uuid_utils import uuid7
 
 from chatapi.storage.admin_tables import INSTALLATION, trail
+from chatapi.storage.bulk import batches
+from chatapi.storage.columns import Row
 
-__all__ = ["INSTALLATION", "Entry", "KeptEntry", "TrailFilter", "add", "page"]
+__all__ = ["INSTALLATION", "Entry", "KeptEntry", "TrailFilter", "TrailPage", "add", "page"]
+
+LOOKED_AT = {"sqlite": 2000, "postgresql": 10_000}
+"""Entries that one page looks through for those that are wanted: milliseconds. Only tenants and ids have an index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,39 +56,62 @@ class TrailFilter:
     subject: str | None = None
 
 
-def add(connection: Connection, entry: Entry) -> None:
-    """Add an entry, in the transaction of the change that it tells."""
-    connection.execute(
-        insert(trail).values(
-            tenant_id=entry.tenant_id,
-            id=str(uuid7()),
-            at=entry.at,
-            actor=entry.actor,
-            actor_id=entry.actor_id,
-            address=entry.address,
-            action=entry.action,
-            subject_kind=entry.subject_kind,
-            subject=entry.subject,
-            before=_json(entry.before),
-            after=_json(entry.after),
-        )
-    )
+@dataclass(frozen=True, slots=True)
+class TrailPage:
+    """Some entries, newest first, and the id of the last one that was looked at; None where there are no more."""
+
+    entries: tuple[KeptEntry, ...]
+    last: str | None
 
 
-def page(connection: Connection, wanted: TrailFilter, most: int) -> list[KeptEntry]:
-    """The newest entries that are wanted, at most so many, newest first."""
-    statement = select(trail).order_by(trail.c.id.desc()).limit(most)
+def add(connection: Connection, *entries: Entry) -> None:
+    """Add entries, in the transaction of the changes that they tell."""
+    for some in batches(entries):
+        connection.execute(insert(trail), [_row(entry) for entry in some])
+
+
+def page(connection: Connection, wanted: TrailFilter, most: int) -> TrailPage:
+    """The newest entries that are wanted, newest first.
+
+    Of a bounded number of entries only: a page may have fewer than `most` entries, and not be the last.
+    """
+    near = select(trail).order_by(trail.c.id.desc())
+    if wanted.tenant_id is not None:
+        near = near.where(trail.c.tenant_id == wanted.tenant_id)
+    if wanted.before is not None:
+        near = near.where(trail.c.id < wanted.before)
+    looked_at = LOOKED_AT[connection.dialect.name]
+    some = near.limit(looked_at).subquery()
+    statement = select(some).order_by(some.c.id.desc()).limit(most + 1)
     for column, value in (
-        (trail.c.tenant_id, wanted.tenant_id),
-        (trail.c.action, wanted.action),
-        (trail.c.actor, wanted.actor),
-        (trail.c.subject, wanted.subject),
+        (some.c.action, wanted.action),
+        (some.c.actor, wanted.actor),
+        (some.c.subject, wanted.subject),
     ):
         if value is not None:
             statement = statement.where(column == value)
-    if wanted.before is not None:
-        statement = statement.where(trail.c.id < wanted.before)
-    return [_kept(row) for row in connection.execute(statement).mappings()]
+    found = [_kept(row) for row in connection.execute(statement).mappings()]
+    if len(found) > most:
+        return TrailPage(tuple(found[:most]), found[most - 1].id)
+    ids = near.with_only_columns(trail.c.id, maintain_column_froms=True)
+    last: str | None = connection.execute(ids.offset(looked_at - 1).limit(1)).scalar()
+    return TrailPage(tuple(found), last)
+
+
+def _row(entry: Entry) -> Row:
+    return {
+        "tenant_id": entry.tenant_id,
+        "id": str(uuid7()),
+        "at": entry.at,
+        "actor": entry.actor,
+        "actor_id": entry.actor_id,
+        "address": entry.address,
+        "action": entry.action,
+        "subject_kind": entry.subject_kind,
+        "subject": entry.subject,
+        "before": _json(entry.before),
+        "after": _json(entry.after),
+    }
 
 
 def _kept(row: RowMapping) -> KeptEntry:
