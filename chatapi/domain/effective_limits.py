@@ -1,13 +1,16 @@
-"""Which limits hold for one user: its own, else its tenant's for each user, else the installation's; and its tenant's.
+"""Which limits hold for one user: its own, else its tenant's for each user, else the installation's; and its tenant's;
+each with what was granted besides for the window that is open.
 
 The one place of this rule: admissions decide by it, and `chatapi limits show` explains it.
 """
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from chatapi.domain.counters import Named
 from chatapi.domain.limits import Limit, Metric, Scope
@@ -81,9 +84,22 @@ class LimitRow:
     model: str = ""  # '' is any
 
 
+class Granted(NamedTuple):
+    """So much more than its limit that a scope was granted, in the window that is open."""
+
+    scope: Scope
+    metric: Metric
+    window: Window
+    model: str  # '' is any
+    value: int
+
+
 @dataclass(frozen=True, slots=True)
 class EffectiveLimit:
-    """A limit in force for one scope, and where it comes from. `value` None: unlimited, and somebody said so."""
+    """A limit in force for one scope, and where it comes from. `value` None: unlimited, and somebody said so.
+
+    `granted` of the value was granted for the window that is open only.
+    """
 
     scope: Scope
     metric: Metric
@@ -91,17 +107,22 @@ class EffectiveLimit:
     value: int | None
     source: LimitSource
     model: str = ""
+    granted: int = 0
 
 
-def explain_limits(rows: Iterable[LimitRow], defaults: Defaults) -> tuple[EffectiveLimit, ...]:
+def explain_limits(
+    rows: Iterable[LimitRow], defaults: Defaults, grants: Iterable[Granted] = ()
+) -> tuple[EffectiveLimit, ...]:
     """The limits that concern one user, each with its source.
 
     Per metric, window and model, the user's is its own row, else its tenant's `each_user`, else the default. Limits
-    of the tenant and of the access token are rows of their own and inherit nothing.
+    of the tenant and of the access token are rows of their own and inherit nothing. Grants add up, wherever the limit
+    comes from; to what is unlimited they add nothing.
 
     Args:
         rows: the rows of this user, of its tenant (`tenant`, `each_user`) and of its access token; nobody else's.
         defaults: the installation's limits for every user; what is absent is unlimited.
+        grants: to this user, its tenant and its access token, in windows that are open; nobody else's.
     """
     found: dict[tuple[Scope, Metric, Window, str], tuple[int | None, LimitSource]] = {
         (Scope.USER, *place, ""): (value, LimitSource.DEFAULT) for place, value in defaults.items()
@@ -112,17 +133,22 @@ def explain_limits(rows: Iterable[LimitRow], defaults: Defaults) -> tuple[Effect
         scope = Scope.USER if inherited else Scope(row.scope)
         source = LimitSource.EACH_USER if inherited else LimitSource.OWN
         found[scope, row.metric, row.window, row.model] = (row.value, source)
-    return tuple(
-        EffectiveLimit(scope, metric, window, value, source, model)
-        for (scope, metric, window, model), (value, source) in found.items()
-    )
+    more: Tally[tuple[Scope, Metric, Window, str]] = Tally()
+    for grant in grants:
+        more[grant.scope, grant.metric, grant.window, grant.model] += grant.value
+    effective = []
+    for (scope, metric, window, model), (value, source) in found.items():
+        granted = 0 if value is None else more[scope, metric, window, model]
+        whole = None if value is None else value + granted
+        effective.append(EffectiveLimit(scope, metric, window, whole, source, model, granted))
+    return tuple(effective)
 
 
-def effective_limits(rows: Iterable[LimitRow], defaults: Defaults) -> tuple[Limit, ...]:
+def effective_limits(rows: Iterable[LimitRow], defaults: Defaults, grants: Iterable[Granted] = ()) -> tuple[Limit, ...]:
     """The limits that an admission must keep: `explain_limits` without what is unlimited."""
     return tuple(
-        Limit(limit.scope, limit.metric, limit.window, limit.value, limit.model)
-        for limit in explain_limits(rows, defaults)
+        Limit(limit.scope, limit.metric, limit.window, limit.value, limit.model, limit.granted)
+        for limit in explain_limits(rows, defaults, grants)
         if limit.value is not None
     )
 

@@ -59,13 +59,17 @@ NOTHING = Amount()
 
 
 class Limit(NamedTuple):
-    """At most `value` of a metric in each window, for one scope, and for one model or any ('')."""
+    """At most `value` of a metric in each window, for one scope, and for one model or any ('').
+
+    `granted` of it is there in the window that is open only, because somebody granted so much more.
+    """
 
     scope: Scope
     metric: Metric
     window: Window
     value: int
     model: str = ""
+    granted: int = 0
 
 
 class Standing(NamedTuple):
@@ -128,10 +132,13 @@ class Denial:
         again = f"It resets at {standing.resets_at:%Y-%m-%dT%H:%M:%SZ}."
         if limit.window is Window.AT_ONCE:
             again = "There is room again when one of them ends."
-        figures = (limit.value, standing.used, standing.held, self.needed)
-        value, used, held, needed = (in_dollars(each) if limit.metric is Metric.COST else each for each in figures)
+        figures = (limit.value, limit.granted, standing.used, standing.held, self.needed)
+        value, more, used, held, needed = (
+            in_dollars(each) if limit.metric is Metric.COST else each for each in figures
+        )
+        granted = f" ({more} of it granted for this {limit.window} only)" if limit.granted else ""
         return (
-            f"The limit of {value} {limit.metric}{model} {when} for this {whose} does not allow this call: "
+            f"The limit of {value} {limit.metric}{model} {when}{granted} for this {whose} does not allow this call: "
             f"{used} used, {held} held by calls in flight, {needed} needed. {again}"
         )
 

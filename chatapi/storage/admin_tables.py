@@ -41,7 +41,7 @@ grants = Table(  # so much more than a limit, in one window of it
     CheckConstraint("\"window\" IN ('day', 'month')", name="window"),
     CheckConstraint("value > 0", name="value"),
     belongs_to("tenants", ("tenant_id", "id")),
-    Index(None, "tenant_id", "ends_at"),
+    Index(None, "tenant_id", "scope_id", "window_key"),
 )
 
 price_overrides = Table(  # of the whole installation; the configuration's and the list's prices give way to them

@@ -97,6 +97,8 @@ class Asking:
         self._admissions = admissions
         self._lease = timedelta(seconds=lease_s)
         self._seats: dict[Place, Seat] = {}
+        self.days = {tenant_id: moment.day for tenant_id, moment in moments.items()}
+        """The local date at each tenant."""
         self.keys = Keys()
         """The idempotency keys that are asked for."""
         for admission in admissions:

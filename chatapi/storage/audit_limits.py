@@ -28,6 +28,7 @@ from chatapi.domain.effective_limits import Defaults
 from chatapi.domain.limits import Metric, Scope
 from chatapi.domain.windows import KEPT, Window, local_day, window_key
 from chatapi.storage.columns import Row, UtcDateTime
+from chatapi.storage.grants import granted_to_counter
 from chatapi.storage.tables import calls, counters, limits, tenants
 
 Place = tuple[Scope, Metric, Window]
@@ -71,8 +72,9 @@ def broken_limits(zones: tuple[str, ...], place: Place) -> Select[Row]:
     """The counters of open windows with `used + held` above the limit and above what calls used beyond their holds.
 
     The limit in force is chosen as `domain/effective_limits` has it: the scope's own, for a user else its tenant's
-    `each_user`, else the default. One that was set since the window opened proves nothing about earlier admissions and
-    is skipped. A default, or a limit that was withdrawn, carries no date.
+    `each_user`, else the default; and besides all that was granted for the window, even if it has been withdrawn since.
+    One that was set since the window opened proves nothing about earlier admissions and is skipped. A default, or a
+    limit that was withdrawn, carries no date.
     """
     scope, metric, window = place
     windows = _open_windows(zones)
@@ -83,6 +85,7 @@ def broken_limits(zones: tuple[str, ...], place: Place) -> Select[Row]:
     )
     changed_at = func.coalesce(own.c.changed_at, each.c.changed_at, type_=UtcDateTime())
     used, held = counters.c[f"{metric}_used"], counters.c[f"{metric}_held"]
+    whole = value + granted_to_counter(metric)
     inherited = "each_user" if scope is Scope.USER else "nobody inherits"
     here = and_(windows.c.tenant_id == counters.c.tenant_id, windows.c.key == counters.c.window_key)
     source = (
@@ -93,13 +96,13 @@ def broken_limits(zones: tuple[str, ...], place: Place) -> Select[Row]:
     return (
         select(counters.c.tenant_id, counters.c.scope, counters.c.scope_id, counters.c.window, counters.c.window_key)
         .add_columns(
-            literal(metric.value).label("metric"), value.label("limit"), used.label("used"), held.label("held")
+            literal(metric.value).label("metric"), whole.label("limit"), used.label("used"), held.label("held")
         )
         .select_from(source)
         .where(counters.c.scope == scope.value, counters.c.window == window.value, counters.c.model == "")
         .where(used + held > value)
         .where(or_(changed_at.is_(None), changed_at < windows.c.opened_at))
-        .where(used + held > value + _overshoot(scope, metric, window))
+        .where(used + held > whole + _overshoot(scope, metric, window))
     )
 
 

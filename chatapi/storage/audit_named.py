@@ -39,6 +39,7 @@ from chatapi.storage.audit_first import first_of
 from chatapi.storage.audit_limits import beyond_hold, is_lost, opened, zone_names
 from chatapi.storage.columns import Row, UtcDateTime
 from chatapi.storage.counters import COLUMNS
+from chatapi.storage.grants import granted_to_counter
 from chatapi.storage.limits import LimitChange
 from chatapi.storage.seeding import PLACE, Kind, from_calls, given, in_window, values_of
 from chatapi.storage.tables import calls, counters, limits
@@ -153,7 +154,8 @@ def _here(kind: Kind) -> list[ColumnElement[bool]]:
 
 
 def _above(kind: Kind, metric: Metric) -> Select[Row]:
-    """The counters with `used + held` above the limit and above what calls used beyond their holds.
+    """The counters with `used + held` above the limit, with all that was granted besides for the window, and above what
+    calls used beyond their holds.
 
     Of calls in flight nothing is used, and those that were admitted before the limit was set prove nothing about it.
     """
@@ -162,7 +164,8 @@ def _above(kind: Kind, metric: Metric) -> Select[Row]:
         counters.c[f"{metric}_held"],
         bindparam("value", type_=BigInteger()),
     )
-    figures = (literal(metric.value).label("metric"), value.label("limit"), used.label("used"))
+    whole = value + granted_to_counter(metric) if kind.window in KEPT else value
+    figures = (literal(metric.value).label("metric"), whole.label("limit"), used.label("used"))
     where = [*_here(kind), used + held > value]
     if kind.whose is LimitScope.EACH_USER:
         where.append(counters.c.scope_id.not_in(_with_limits_of_their_own(kind, metric)))
@@ -170,7 +173,7 @@ def _above(kind: Kind, metric: Metric) -> Select[Row]:
         older = exists().where(*_of_counter(kind), calls.c.admitted_at <= bindparam("changed_at", type_=UtcDateTime()))
         where.append(not_(older.correlate(counters)))
     else:
-        where.append(used + held > value + _overshoot(kind, metric))
+        where.append(used + held > whole + _overshoot(kind, metric))
     return select(*(counters.c[name] for name in PLACE), *figures, held.label("held")).where(*where)
 
 

@@ -121,7 +121,8 @@ class Ledger:
         if moment is None:
             return None
         asker = (claims, claims.jti)  # no worker asks
-        fact = principals.facts(connection, self._book, [asker], lambda: moment.now)[asker]
+        days = {claims.tenant_id: moment.day}
+        fact = principals.facts(connection, self._book, [asker], days, lambda: moment.now)[asker]
         if not fact.in_force:
             return None
         place = (claims, moment.day, moment.now)
@@ -145,7 +146,7 @@ class Ledger:
         asking.hold_kept(kept)
         locked = counters.add(connection, kept)
         asking.keys.take(connection)
-        facts = principals.facts(connection, self._book, askers, now)
+        facts = principals.facts(connection, self._book, askers, asking.days, now)
         given_back, named = Sums(), Sums()
         ended.count_named(given_back, facts)
         counters.change(connection, given_back)

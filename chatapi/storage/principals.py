@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Executable, FromClause, Text, and_, case, cast, literal_column, select
+from sqlalchemy import Connection, Executable, FromClause, Text, and_, case, cast, func, literal_column, select
 
 from chatapi.domain.counters import Named
-from chatapi.domain.effective_limits import Defaults, LimitRow, LimitScope, effective_limits, named_by
-from chatapi.domain.limits import Limit, Metric
+from chatapi.domain.effective_limits import Defaults, Granted, LimitRow, LimitScope, effective_limits, named_by
+from chatapi.domain.limits import Limit, Metric, Scope
 from chatapi.domain.model_names import allowed
 from chatapi.domain.principals import Claims
 from chatapi.domain.windows import Moment, Window, Zone
+from chatapi.storage.admin_tables import grants
 from chatapi.storage.columns import ID
 from chatapi.storage.engine import Database
 from chatapi.storage.given import Kind, Statement, Types, read_stamp
@@ -46,13 +47,18 @@ class RuleBook:
         self._defaults = defaults
         self.read = lru_cache(maxsize=4096)(self._read)
 
-    def _read(self, text: str) -> Rules:
-        """The rules of a JSON text of lists `[scope, scope_id, metric, window, model, value]`."""
+    def _read(self, text: str, granted: str) -> Rules:
+        """The rules of two JSON texts: of lists `[scope, scope_id, metric, window, model, value]`, the limits that were
+        set; and of lists `[scope, metric, window, model, value]`, the grants of windows that are open."""
         rows = [
             LimitRow(scope, scope_id, Metric(metric), Window(window), value, model)
             for scope, scope_id, metric, window, model, value in orjson.loads(text)
         ]
-        return Rules(effective_limits(rows, self._defaults), named_by(rows))
+        more = [
+            Granted(Scope(scope), Metric(metric), Window(window), model, value)
+            for scope, metric, window, model, value in orjson.loads(granted)
+        ]
+        return Rules(effective_limits(rows, self._defaults, more), named_by(rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +120,30 @@ class Calendar:
 
 
 def facts(
-    connection: Connection, book: RuleBook, askers: Iterable[Asker], now: Callable[[], datetime]
+    connection: Connection,
+    book: RuleBook,
+    askers: Iterable[Asker],
+    days: Mapping[str, str],
+    now: Callable[[], datetime],
 ) -> dict[Asker, Facts]:
-    """What holds for these principals. Ask for it after their counters are locked."""
+    """What holds for these principals. Ask for it after their counters are locked.
+
+    Args:
+        connection: with the locks.
+        book: reads the rules.
+        askers: who asks.
+        days: the local date at each tenant, which says what windows are open, and so what grants count; of tenants that
+            are not in it none do.
+        now: waits for the instant.
+    """
     rows = [
-        {"tenant_id": claims.tenant_id, "user_id": claims.user_id, "jti": claims.jti, "worker_id": worker_id}
+        {
+            "tenant_id": claims.tenant_id,
+            "user_id": claims.user_id,
+            "jti": claims.jti,
+            "worker_id": worker_id,
+            "day": days.get(claims.tenant_id, ""),
+        }
         for claims, worker_id in askers
     ]
     found = _FACTS.run(connection, rows)
@@ -127,9 +152,8 @@ def facts(
 
 
 def _read(row: Sequence[Any], book: RuleBook, now: datetime) -> Facts:
-    expires_at, revoked_at, user_status, tenant_status, renewed_at, user_models, tenant_models, near_limit, limits = (
-        row[4:]
-    )
+    expires_at, revoked_at, user_status, tenant_status, renewed_at, *patterns, near_limit = row[4:13]
+    rules = book.read(row[13] or "[]", row[14] or "[]")
     in_force = (
         expires_at is not None
         and read_stamp(expires_at) > now
@@ -137,14 +161,14 @@ def _read(row: Sequence[Any], book: RuleBook, now: datetime) -> Facts:
         and user_status == "active"
         and tenant_status == "active"
     )
-    models = tuple(read_patterns(text) for text in (tenant_models, user_models) if text is not None)
+    models = tuple(read_patterns(text) for text in patterns if text is not None)
     renewed = None if renewed_at is None else read_stamp(renewed_at)
-    return Facts(in_force, renewed, book.read(limits or "[]"), models, near_limit != "refuse")
+    return Facts(in_force, renewed, rules, models, near_limit != "refuse")
 
 
 @lru_cache(maxsize=4096)
 def read_patterns(text: str) -> tuple[str, ...]:
-    """The patterns of a JSON text, as `tenants.models` and `users.models` have it."""
+    """The patterns of a JSON text, as tenants, users and access tokens have it in their `models`."""
     return tuple(orjson.loads(text))
 
 
@@ -160,6 +184,14 @@ def _facts(kind: Kind, given: FromClause) -> list[Executable]:
     # All scopes there are: so the key is known as far as the id, and other users' limits are not read through.
     scopes = limits.c.scope.in_([literal_column(f"'{scope}'", Text) for scope in LimitScope])
     set_limits = select(kind.json_lists(*named)).where(limits.c.tenant_id == given.c.tenant_id, scopes, whose)
+    month = func.substr(given.c.day, literal_column("1"), literal_column("7"))
+    granted = select(kind.json_lists(grants.c.scope, grants.c.metric, grants.c.window, grants.c.model, grants.c.value))
+    granted = granted.where(
+        grants.c.tenant_id == given.c.tenant_id,
+        grants.c.scope_id.in_([given.c.tenant_id, given.c.user_id, given.c.jti]),
+        grants.c.window_key.in_([given.c.day, month]),
+        grants.c.withdrawn_at.is_(None),
+    )
     # Whose it is, is no part of how it is found: by the user all their earlier access tokens would be read through.
     token = and_(access_tokens.c.tenant_id == given.c.tenant_id, access_tokens.c.jti == given.c.jti)
     expires_at = case((access_tokens.c.user_id == given.c.user_id, access_tokens.c.expires_at))
@@ -171,7 +203,7 @@ def _facts(kind: Kind, given: FromClause) -> list[Executable]:
     )
     return [
         select(
-            *(cast(given.c[name], Text) for name in _ASKER),
+            *(cast(given.c[name], Text) for name in _ASKER if name != "day"),
             expires_at,
             access_tokens.c.revoked_at,
             users.c.status,
@@ -179,12 +211,14 @@ def _facts(kind: Kind, given: FromClause) -> list[Executable]:
             workers.c.renewed_at,
             users.c.models,
             tenants.c.models,
+            access_tokens.c.models,
             tenants.c.near_limit,
             set_limits.correlate(given).scalar_subquery(),
+            granted.correlate(given).scalar_subquery(),
         ).select_from(here)
     ]
 
 
-_ASKER: Types = {"tenant_id": ID, "user_id": ID, "jti": ID, "worker_id": ID}
+_ASKER: Types = {"tenant_id": ID, "user_id": ID, "jti": ID, "worker_id": ID, "day": Text()}
 _MOMENTS = Statement({"tenant_id": ID}, _moments, returns=True)
 _FACTS = Statement(_ASKER, _facts, returns=True)

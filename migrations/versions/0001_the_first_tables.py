@@ -230,7 +230,11 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_grants")),
     )
     with op.batch_alter_table("grants", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_grants_tenant_id_ends_at"), ["tenant_id", "ends_at"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_grants_tenant_id_scope_id_window_key"),
+            ["tenant_id", "scope_id", "window_key"],
+            unique=False,
+        )
 
     op.create_table(
         "limits",
@@ -408,7 +412,7 @@ def downgrade() -> None:
     op.drop_table("upstream_keys")
     op.drop_table("limits")
     with op.batch_alter_table("grants", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_grants_tenant_id_ends_at"))
+        batch_op.drop_index(batch_op.f("ix_grants_tenant_id_scope_id_window_key"))
 
     op.drop_table("grants")
     op.drop_table("attempts")

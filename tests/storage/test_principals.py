@@ -27,7 +27,7 @@ def test_the_limits_of_other_users_are_not_read_through(emptied: LastingDatabase
         world.set_limit(scope, scope_id, Metric.TOKENS, Window.DAY, value, tenant_id=tenant_id)
     asker = (ann, world.worker())
     with world.database.write() as connection:
-        facts = principals.facts(connection, world.ledger._book, [asker], lambda: NOON)
+        facts = principals.facts(connection, world.ledger._book, [asker], {}, lambda: NOON)
     assert sorted(limit.value for limit in facts[asker].rules.limits) == [0, 3]
     (plan,) = _looks_up("limits", world)
     assert re.search(r"\bscope ?=.*\bscope_id ?=", plan), plan
@@ -40,7 +40,7 @@ def test_a_user_s_other_access_tokens_are_not_read_through_and_another_user_s_is
     worker_id = world.worker()
     stolen = (ann._replace(jti=bob.jti), worker_id)
     with world.database.write() as connection:
-        facts = principals.facts(connection, world.ledger._book, [(ann, worker_id), stolen], lambda: NOON)
+        facts = principals.facts(connection, world.ledger._book, [(ann, worker_id), stolen], {}, lambda: NOON)
     assert facts[ann, worker_id].in_force
     assert not facts[stolen].in_force
     (plan,) = _looks_up("access_tokens", world)
@@ -55,7 +55,7 @@ def _looks_up(table: str, world: World) -> list[str]:
 def _plan_of_facts(world: World) -> str:
     """As the database says it. The statement has been run."""
     ((statement, values_of),) = principals._FACTS._texts[world.database.is_sqlite]
-    row = dict.fromkeys(("tenant_id", "user_id", "jti", "worker_id"), "")
+    row = dict.fromkeys(("tenant_id", "user_id", "jti", "worker_id", "day"), "")
     with world.database.write() as connection:
         if world.database.is_sqlite:
             found = sqlite_of(connection).execute(f"EXPLAIN QUERY PLAN {statement}", values_of(row)).fetchall()
