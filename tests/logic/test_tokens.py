@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 
 from chatapi.domain.password_hashes import HashCost
 from chatapi.errors import DatabaseUnavailable, InvalidCredentials, Overloaded, TooManyLoginFailures
-from chatapi.logic import tenants, tokens, users
+from chatapi.logic import logins, tenants, tokens, users
 from chatapi.logic.passwords import Hasher
 from chatapi.logic.runtime import Runtime
 from chatapi.storage.tables import access_tokens, login_failures
@@ -265,7 +265,7 @@ def test_logins_that_a_crash_left_pending_count_until_their_window_ends(
     fail(runtime)
     with runtime.database.write() as connection:
         connection.execute(update(login_failures).values(pending=2))
-    monkeypatch.setattr(tokens, "LONGEST_WAIT_S", 0.2)
+    monkeypatch.setattr(logins, "LONGEST_WAIT_S", 0.2)
     with pytest.raises(TooManyLoginFailures) as caught:
         exchange(runtime)
     clock.advance(caught.value.retry_after_s)
