@@ -32,13 +32,17 @@ def cpu_s(roots: Iterable[int]) -> float:
     return ticks / TICKS_PER_S
 
 
-def pss_bytes(roots: Iterable[int]) -> int:
-    """The memory of trees of processes; what several share is divided among them (PSS)."""
+def own_bytes(roots: Iterable[int]) -> int:
+    """The memory of trees of processes that is no file's; what several share is divided among them (PSS).
+
+    Pages of files are left out: they are shared with whatever else runs on the machine, and are fewer for each process
+    the more of those there are.
+    """
     total = 0
     for pid in tree(*roots):
         with suppress(OSError):
             lines = (PROC / str(pid) / "smaps_rollup").read_text("ascii").splitlines()
-            total += next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+            total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
     return total
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bench import commits, machine, report
-from bench.accounting import cpu_s, pss_bytes
+from bench.accounting import cpu_s, own_bytes
 from bench.load.driver import Load
 from bench.load.process import run as drive
 from bench.targets import TARGETS, Absent, Bench, Target
@@ -155,7 +155,7 @@ class Measurement:
         own, database = (cpu_s(target.own) - before[0], cpu_s(target.database) - before[1])
         result = {"round": number, "target": target.name, "workload": workload.name, **asdict(workload), **found}
         result |= {"own_cpu_s": round(own, 3), "database_cpu_s": round(database, 3)}
-        self.results.append(result | {"name": workload.name, "pss_mb": round(pss_bytes(target.own) / 1e6, 1)})
+        self.results.append(result | {"name": workload.name, "pss_mb": round(own_bytes(target.own) / 1e6, 1)})
         figures = f"{found['calls_per_s']:>9.1f} calls/s {1000 * own / max(1, found['calls']):>8.3f} ms"
         broken = f", broken: {found['broken']}" if found["broken"] else ""
         say(f"{number}  {target.name:<11}{workload.name:<14}{figures}{broken}")
@@ -180,9 +180,9 @@ def idle_kb(name: str, streams: int) -> float | None:
             return None
         drive(Workload("warm-up", "stream", 1, calls=WARM_UP_CALLS).load(target, 0))
         open_streams(target, IDLE_BEFORE, stack)
-        before = pss_bytes(target.own)
+        before = own_bytes(target.own)
         opened = open_streams(target, streams, stack)
-        found = (pss_bytes(target.own) - before) / max(1, opened) / 1000
+        found = (own_bytes(target.own) - before) / max(1, opened) / 1000
     say(f"  {found:.1f} KB each" + (f"; it does not take more than {opened}" if opened < streams else ""))
     return round(found, 1)
 
