@@ -31,7 +31,7 @@ def allow_models(
     """
     if (tenant is None) == (user is None):
         raise InvalidInput("Name a tenant or a user, and not both.")
-    kept = None if patterns is None else _checked(patterns)
+    kept = None if patterns is None else checked_patterns(patterns)
     with runtime.database.write() as connection:
         if tenant is not None:
             permissions.set_models(connection, find_tenant(connection, tenant).id, None, kept)
@@ -69,7 +69,12 @@ def set_near_limit(runtime: Runtime, tenant: str, what: str) -> None:
         permissions.set_near_limit(connection, find_tenant(connection, tenant).id, what)
 
 
-def _checked(patterns: Sequence[str]) -> list[str]:
+def checked_patterns(patterns: Sequence[str]) -> list[str]:
+    """The patterns in order, each once.
+
+    Raises:
+        InvalidInput: there are too many, or one can be none.
+    """
     if len(patterns) > MOST_PATTERNS:
         raise InvalidInput(f"At most {MOST_PATTERNS} patterns; use wider ones, such as gpt-4o*.")
     for pattern in patterns:
