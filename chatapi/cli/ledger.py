@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
+from uuid import UUID
 
 import click
 import orjson
 
 from chatapi.cli.context import with_runtime
-from chatapi.cli.output import show
+from chatapi.cli.output import EXIT_CODES
+from chatapi.cli.tables import write_csv, write_json, write_table
 from chatapi.domain.money import in_dollars
+from chatapi.domain.usage_reports import (
+    DEFAULT_GROUPS,
+    Group,
+    Period,
+    UsageFilter,
+    UsageRow,
+    as_record,
+    columns_of,
+    read_groups,
+)
 from chatapi.logic import audit as auditing
 from chatapi.logic import keeping
 from chatapi.logic import usage as reporting
@@ -20,29 +32,62 @@ A_DAY = click.DateTime(formats=["%Y-%m-%d"])
 COLUMNS = (
     "tenant", "day", "user", "model", "requests", "prompt_tokens", "completion_tokens", "total_tokens", "cost",
 )  # fmt: skip
+CONTRACT_COLUMNS = (
+    "tenant", "user", "model", "day", "requests", "prompt_tokens", "completion_tokens", "total_tokens",
+    "cost_nanodollars",
+)  # fmt: skip
 
 
-@click.command()
+class Groups(click.ParamType[tuple[Group, ...]]):
+    """An argument such as `tenant,model`."""
+
+    name = "groups"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Group, ...]:
+        """Read it, or say what is wrong with it."""
+        try:
+            return value if isinstance(value, tuple) else read_groups(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.command(epilog=EXIT_CODES)
 @click.option("--tenant", help="Only this tenant.")
 @click.option("--user", help="Only this user.")
+@click.option("--model", help="Only this model.")
+@click.option(
+    "--access-token", "access_token_id", type=click.UUID, help="Only calls with this access token, by its id."
+)
 @click.option("--from", "first", type=A_DAY, help="Only this day and later, as the tenant's calendar has it.")
 @click.option("--to", "last", type=A_DAY, help="Only this day and earlier.")
+@click.option(
+    "--group-by",
+    "groups",
+    type=Groups(),
+    help="tenant, user, access_token and model, some of them with commas between, or none.  [tenant,user,model]",
+)
+@click.option("--by", type=click.Choice([period.value for period in Period]), help="What a row is about.  [day]")
+@click.option("--csv", "as_csv", is_flag=True, help="CSV, for spreadsheets.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON list, one object a line.")
 @with_runtime
-def usage(
-    runtime: Runtime, tenant: str | None, user: str | None, first: datetime | None, last: datetime | None, as_json: bool
-) -> None:
-    """Show what users were charged, by tenant, day, user and model.
+def usage(runtime: Runtime, /, as_csv: bool, as_json: bool, **filters: Any) -> None:
+    """Show what was charged, by tenant, day, user and model, or grouped otherwise.
 
-    Requests are answered calls. Costs are US dollars, with --json nano-dollars. Where the price of any call is not
-    known the cost is said to be unknown (--json: null); docs/models.md says how to give a model a price.
+    Requests are answered calls. Days are those of the tenant's time zone. Costs are US dollars, with --json and --csv
+    nano-dollars. Where the price of any call is not known the cost is said to be unknown (--json: null);
+    docs/models.md says how to give a model a price.
     """
-    days = (day.date().isoformat() if day else None for day in (first, last))
-    rows = reporting.report(runtime, reporting.UsageFilter(tenant, user, *days))
-    if as_json:
-        _write_json(rows)
-    else:
-        show([_readable(row) for row in rows], COLUMNS, as_json=False)
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json are two different things.")
+    wanted, as_ever = _wanted(**filters), filters["groups"] is None and filters["by"] is None
+    rows = reporting.report(runtime, wanted)
+    if as_json or as_csv:
+        records = (reporting.contract_record(row) if as_ever else as_record(row, wanted) for row in rows)
+        columns = CONTRACT_COLUMNS if as_ever else columns_of(wanted)
+        write_json(records) if as_json else write_csv(columns, records)
+        return
+    columns = COLUMNS if as_ever else _readable_columns(wanted)
+    write_table(columns, (_readable(row, wanted) for row in rows))
 
 
 @click.command()
@@ -84,15 +129,31 @@ def audit(runtime: Runtime, as_json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _write_json(rows: Iterable[reporting.UsageRow]) -> None:
-    before = b"[\n"
-    for row in rows:
-        click.echo(before + orjson.dumps(reporting.as_record(row)), nl=False)
-        before = b",\n"
-    click.echo(b"[]" if before == b"[\n" else b"\n]")
+def _wanted(
+    first: datetime | None,
+    last: datetime | None,
+    access_token_id: UUID | None,
+    groups: tuple[Group, ...] | None,
+    by: str | None,
+    **names: str | None,
+) -> UsageFilter:
+    """What the options say."""
+    return UsageFilter(
+        **names,
+        first_day=first.date().isoformat() if first else None,
+        last_day=last.date().isoformat() if last else None,
+        access_token_id=None if access_token_id is None else str(access_token_id),
+        group_by=DEFAULT_GROUPS if groups is None else groups,
+        by=Period(by or Period.DAY),
+    )
 
 
-def _readable(row: reporting.UsageRow) -> dict[str, object]:
-    record = reporting.as_record(row)
-    cost = "unknown" if row.unpriced else in_dollars(row.cost)
-    return {name: f"{value:,}" if isinstance(value, int) else value for name, value in record.items()} | {"cost": cost}
+def _readable_columns(wanted: UsageFilter) -> tuple[str, ...]:
+    """What people are shown: names rather than ids, except of access tokens, and one cost."""
+    left_out = {"tenant_id", "user_id", "cost_nanodollars", "known_cost_nanodollars"}
+    return (*(column for column in columns_of(wanted) if column not in left_out), "cost")
+
+
+def _readable(row: UsageRow, wanted: UsageFilter) -> dict[str, object]:
+    cost = "unknown" if row.figures.unpriced else in_dollars(row.figures.cost)
+    return {**as_record(row, wanted), "cost": cost}

@@ -1,18 +1,19 @@
-"""Usage as the service reports it: what users were charged, by model and local day."""
+"""Usage as the service reports it: what was charged, grouped and filtered, by local day or month."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from chatapi.domain.usage_reports import Record, UsageFilter, UsageRow
 from chatapi.logic.runtime import Runtime
 from chatapi.storage import reports
-from chatapi.storage.reports import UsageFilter, UsageRow
 
-__all__ = ["UsageFilter", "UsageRow", "as_record", "report"]
+__all__ = ["UsageFilter", "UsageRow", "contract_record", "report"]
 
 
 def report(runtime: Runtime, wanted: UsageFilter) -> Iterator[UsageRow]:
-    """Usage from the roll-ups, in the order of tenant, day, user and model, read as it is asked for.
+    """Usage from the roll-ups, in the order of tenant, day or month, user, access token and model, read as it is asked
+    for. For who runs a command: it may be of all tenants, and take its time.
 
     Raises:
         DatabaseUnavailable: the database cannot answer.
@@ -20,19 +21,20 @@ def report(runtime: Runtime, wanted: UsageFilter) -> Iterator[UsageRow]:
     return reports.usage(runtime.database, wanted)
 
 
-def as_record(row: UsageRow) -> dict[str, object]:
-    """A row as `chatapi usage --json` says it.
+def contract_record(row: UsageRow) -> Record:
+    """A row by tenant, user, model and day as `chatapi usage --json` has always said it.
 
     The cost is null where that of any call is unknown: what is unknown is not zero.
     """
+    figures = row.figures
     return {
         "tenant": row.tenant,
         "user": row.user,
         "model": row.model,
-        "day": row.day,
-        "requests": row.requests,
-        "prompt_tokens": row.prompt_tokens,
-        "completion_tokens": row.completion_tokens,
-        "total_tokens": row.total_tokens,
-        "cost_nanodollars": None if row.unpriced else row.cost,
+        "day": row.period,
+        "requests": figures.requests,
+        "prompt_tokens": figures.prompt_tokens,
+        "completion_tokens": figures.completion_tokens,
+        "total_tokens": figures.total_tokens,
+        "cost_nanodollars": None if figures.unpriced else figures.cost,
     }
