@@ -17,7 +17,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
@@ -193,8 +193,8 @@ def _enter(
         raise _AccountChanged
     now = runtime.database.now(connection)
     if new_hash is not None:
-        given_hash = user.given_hash or user.password_hash
-        change = {"password_hash": new_hash, "given_hash": given_hash}
+        user = replace(user, password_hash=new_hash, given_hash=user.given_hash or user.password_hash)
+        change = {"password_hash": new_hash, "given_hash": user.given_hash}
         accounts.change_users(connection, [{"tenant_id": user.tenant_id, "user_id": user.id, **change}])
     logins.remember(connection, user.tenant_id, user.id, login.address, now)
     return then(connection, user, now)

@@ -9,10 +9,9 @@ import structlog
 
 from chatapi.domain.model_names import allowed
 from chatapi.domain.principals import Claims
-from chatapi.errors import UpstreamError
+from chatapi.errors import UnknownAccessToken, UpstreamError
 from chatapi.logic.runtime import Runtime
-from chatapi.logic.standings import standings
-from chatapi.storage.permissions import models_of
+from chatapi.storage.me import find_person
 from chatapi.upstream.listing import ListedModel as ServedModel
 
 __all__ = ["ModelList", "ServedModel", "listed"]
@@ -58,9 +57,12 @@ def listed(runtime: Runtime, claims: Claims, known: ModelList) -> dict[str, Serv
         UnknownAccessToken: the access token, its user or its tenant is not in force.
         DatabaseUnavailable: the database cannot answer.
     """
-    standings(runtime, claims)
     with runtime.database.read() as connection:
-        lists = [some for some in models_of(connection, claims.tenant_id, claims.user_id) if some is not None]
+        person = find_person(connection, runtime.database, claims)
+    if person is None:
+        raise UnknownAccessToken
+    patterns = (person.tenant_models, person.user_models, person.access_token_models)
+    lists = [some for some in patterns if some is not None]
     found = known.of(runtime).items()
     return {name: model for name, model in found if allowed(runtime.upstreams.resolve(name), lists)}
 

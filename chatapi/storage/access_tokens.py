@@ -5,15 +5,47 @@ Each function runs inside its caller's transaction and commits nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+import orjson
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, bindparam, func, insert, select, update
 
+from chatapi.domain.access_tokens import AccessTokenState
+from chatapi.domain.limits import Scope
 from chatapi.domain.principals import AccessToken
+from chatapi.domain.windows import Window
 from chatapi.storage.bulk import execute_many
 from chatapi.storage.columns import Row
-from chatapi.storage.tables import access_tokens
+from chatapi.storage.permissions import Patterns
+from chatapi.storage.principals import read_patterns
+from chatapi.storage.tables import access_tokens, counters, users
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAccessToken:
+    """An access token and what is said of it. Without a name it is one that `POST /token` gave."""
+
+    access_token: AccessToken
+    username: str
+    name: str | None
+    models: Patterns
+    revoked_at: datetime | None
+
+    def state(self, now: datetime) -> AccessTokenState:
+        """What has become of it."""
+        if self.revoked_at is not None:
+            return AccessTokenState.REVOKED
+        return AccessTokenState.LIVE if self.access_token.expires_at > now else AccessTokenState.EXPIRED
+
+
+@dataclass(frozen=True, slots=True)
+class AccessTokenFilter:
+    """Which access tokens: in a state, of a name; None: any."""
+
+    state: AccessTokenState | None = None
+    name: str | None = None
 
 
 def find_live_access_token(connection: Connection, tenant_id: str, user_id: str, now: datetime) -> AccessToken | None:
@@ -29,8 +61,74 @@ def find_live_access_token(connection: Connection, tenant_id: str, user_id: str,
     return None if row is None else AccessToken(tenant_id, user_id, row.jti, row.issued_at, row.expires_at)
 
 
-def insert_access_token(connection: Connection, access_token: AccessToken) -> None:
-    """Keep a new access token."""
+def find(connection: Connection, tenant_id: str, user_id: str, jti: str) -> KeptAccessToken | None:
+    """A user's access token of this id."""
+    whose = (access_tokens.c.tenant_id == tenant_id, access_tokens.c.user_id == user_id)
+    row = connection.execute(_kept().where(*whose, access_tokens.c.jti == jti)).mappings().one_or_none()
+    return None if row is None else _read(row)
+
+
+def page(
+    connection: Connection,
+    tenant_id: str,
+    user_id: str | None,
+    wanted: AccessTokenFilter,
+    now: datetime,
+    *,
+    after: str | None = None,
+    most: int | None = None,
+) -> list[KeptAccessToken]:
+    """Access tokens of a user, or of a tenant, newest first.
+
+    Args:
+        connection: of the transaction.
+        tenant_id: the tenant.
+        user_id: the user; None: all of the tenant.
+        wanted: which of them.
+        now: what is live is so at this instant.
+        after: the id of the last one of the page before.
+        most: how many at most; None: all.
+    """
+    columns = access_tokens.c
+    statement = _kept().where(columns.tenant_id == tenant_id).order_by(columns.jti.desc())
+    if user_id is not None:
+        statement = statement.where(columns.user_id == user_id)
+    if wanted.state is not None:
+        statement = statement.where(*_in_state(wanted.state, now))
+    if wanted.name is not None:
+        statement = statement.where(columns.name == wanted.name)
+    if after is not None:
+        statement = statement.where(columns.jti < after)
+    return [_read(row) for row in connection.execute(statement.limit(most)).mappings()]
+
+
+def live_names(connection: Connection, tenant_id: str, user_id: str, now: datetime) -> set[str]:
+    """The names of a user's access tokens that are live."""
+    columns = access_tokens.c
+    statement = select(columns.name).where(columns.tenant_id == tenant_id, columns.user_id == user_id)
+    statement = statement.where(columns.name.is_not(None), *_in_state(AccessTokenState.LIVE, now))
+    return set(connection.execute(statement).scalars())
+
+
+def last_used(connection: Connection, tenant_id: str, jtis: Collection[str]) -> dict[str, str]:
+    """The last local day, as YYYY-MM-DD, on which calls were made with these access tokens (a thousand or so).
+
+    From their counters, which are kept anyway: nothing is written for it.
+    """
+    day = func.max(counters.c.window_key)
+    statement = (
+        select(counters.c.scope_id, day)
+        .where(counters.c.tenant_id == tenant_id, counters.c.scope == Scope.ACCESS_TOKEN.value)
+        .where(counters.c.scope_id.in_(jtis), counters.c.window == Window.DAY.value, counters.c.model == "")
+        .group_by(counters.c.scope_id)
+    )
+    return {row[0]: row[1] for row in connection.execute(statement)}
+
+
+def insert_access_token(
+    connection: Connection, access_token: AccessToken, name: str | None = None, models: Sequence[str] | None = None
+) -> None:
+    """Keep a new access token; with a name where it is not the one of `POST /token`."""
     connection.execute(
         insert(access_tokens).values(
             tenant_id=access_token.tenant_id,
@@ -38,8 +136,16 @@ def insert_access_token(connection: Connection, access_token: AccessToken) -> No
             jti=access_token.jti,
             issued_at=access_token.issued_at,
             expires_at=access_token.expires_at,
+            name=name,
+            models=None if models is None else orjson.dumps(list(models)).decode(),
         )
     )
+
+
+def revoke(connection: Connection, tenant_id: str, jti: str, now: datetime) -> bool:
+    """Revoke an access token. Returns whether it had not been revoked before."""
+    this = (access_tokens.c.tenant_id == tenant_id, access_tokens.c.jti == jti, access_tokens.c.revoked_at.is_(None))
+    return connection.execute(update(access_tokens).where(*this).values(revoked_at=now)).rowcount > 0
 
 
 def revoke_of_users(connection: Connection, whose: Sequence[tuple[str, str]], now: datetime) -> None:
@@ -58,3 +164,23 @@ def revoke_of_tenant(connection: Connection, tenant_id: str, now: datetime) -> i
     """Revoke all access tokens of a tenant. Returns how many there were."""
     unrevoked = (access_tokens.c.tenant_id == tenant_id, access_tokens.c.revoked_at.is_(None))
     return connection.execute(update(access_tokens).where(*unrevoked).values(revoked_at=now)).rowcount
+
+
+def _in_state(state: AccessTokenState, now: datetime) -> tuple[ColumnElement[bool], ...]:
+    columns = access_tokens.c
+    if state is AccessTokenState.REVOKED:
+        return (columns.revoked_at.is_not(None),)
+    lives = columns.expires_at > now
+    return columns.revoked_at.is_(None), lives if state is AccessTokenState.LIVE else ~lives
+
+
+def _kept() -> Select[tuple[object, ...]]:
+    owner = and_(users.c.tenant_id == access_tokens.c.tenant_id, users.c.id == access_tokens.c.user_id)
+    return select(access_tokens, users.c.username).join(users, owner)
+
+
+def _read(row: RowMapping) -> KeptAccessToken:
+    claims = ("tenant_id", "user_id", "jti", "issued_at", "expires_at")
+    models = None if row["models"] is None else read_patterns(row["models"])
+    kept = AccessToken(**{name: row[name] for name in claims})
+    return KeptAccessToken(kept, row["username"], row["name"], models, row["revoked_at"])

@@ -38,6 +38,8 @@ class Person:
     tenant_models: Patterns
     user_models: Patterns
     moment: Moment
+    access_token_name: str | None = None
+    access_token_models: Patterns = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,8 @@ def find_person(connection: Connection, database: Database, claims: Claims) -> P
         select(
             *(users.c.username, users.c.role, tenants.c.name, access_tokens.c.issued_at, access_tokens.c.expires_at),
             *(tenants.c.timezone, tenants.c.next_timezone, tenants.c.next_timezone_from),
-            *(tenants.c.models.label("tenant_models"), users.c.models),
+            *(tenants.c.models.label("tenant_models"), users.c.models.label("user_models"), access_tokens.c.models),
+            access_tokens.c.name.label("access_token_name"),
         )
         .join(tenants, tenants.c.id == users.c.tenant_id)
         .join(access_tokens, token)
@@ -104,8 +107,10 @@ def find_person(connection: Connection, database: Database, claims: Claims) -> P
         row.issued_at,
         row.expires_at,
         None if row.tenant_models is None else read_patterns(row.tenant_models),
-        None if row.models is None else read_patterns(row.models),
+        None if row.user_models is None else read_patterns(row.user_models),
         Moment.at(now, zone),
+        row.access_token_name,
+        None if row.models is None else read_patterns(row.models),
     )
 
 
