@@ -17,6 +17,7 @@ from pathlib import Path
 from chatapi.domain.password_hashes import random_hash
 from chatapi.domain.user_csv import parse
 from chatapi.logic import schema
+from chatapi.logic.actors import command_actor
 from chatapi.logic.passwords import COST
 from chatapi.logic.user_imports import import_users
 from chatapi.parts import build_runtime
@@ -42,10 +43,10 @@ def main() -> None:
         with measured("parse"):
             rows = parse(io.BytesIO(content))
         with measured("import"):
-            report = import_users(runtime, rows)
+            report = import_users(runtime, command_actor(), rows)
         took = time.perf_counter() - began
         with measured("import again"):
-            again = import_users(runtime, parse(io.BytesIO(content)))
+            again = import_users(runtime, command_actor(), parse(io.BytesIO(content)))
         runtime.database.close()
     print(f"created {report.created}, then unchanged {again.unchanged}")
     print(f"{users} users with given hashes: {took:.1f} s (goal: {GOAL_USERS} in under {GOAL_S} s)")

@@ -11,8 +11,11 @@ from chatapi.cli.output import EXIT_CODES, show
 from chatapi.domain.money import in_dollars
 from chatapi.errors import InvalidInput
 from chatapi.logic import permissions
+from chatapi.logic.actors import command_actor
 from chatapi.logic.pricing import prices_of
 from chatapi.logic.runtime import Runtime
+from chatapi.logic.tenants import tenant_of_id, tenant_of_name
+from chatapi.logic.users import user_of_name
 
 of_tenant = click.option("--tenant", help="This tenant, all its users together.")
 of_user = click.option("--user", help="This user; what its tenant may not use, it may not either.")
@@ -37,7 +40,8 @@ def allow(runtime: Runtime, patterns: tuple[str, ...], tenant: str | None, user:
     """
     if every == bool(patterns):
         raise InvalidInput("Name patterns of the models that are allowed, or say --all, and not both.")
-    permissions.allow_models(runtime, None if every else patterns, tenant=tenant, user=user)
+    tenant_id, user_id = _ids(runtime, tenant, user)
+    permissions.allow_models(runtime, command_actor(), tenant_id, user_id, None if every else patterns)
     allowed = "all models" if every else ", ".join(patterns)
     click.echo(f"{'Tenant' if user is None else 'User'} {tenant or user} may use {allowed}.", err=True)
 
@@ -49,9 +53,10 @@ def allow(runtime: Runtime, patterns: tuple[str, ...], tenant: str | None, user:
 @with_runtime
 def allowed(runtime: Runtime, tenant: str | None, user: str | None, *, as_json: bool) -> None:
     """Show which models a tenant or a user may use: those that fit every line."""
-    if (tenant is None) == (user is None):
-        raise InvalidInput("Name a tenant or a user, and not both.")
-    found = permissions.allowed_models(runtime, tenant=tenant, user=user)
+    tenant_id, user_id = _ids(runtime, tenant, user)
+    of_tenant, of_user = permissions.allowed_models(runtime, tenant_id, user_id)
+    found = {f"tenant {tenant_of_id(runtime, tenant_id).name}": of_tenant}
+    found |= {} if user is None else {f"user {user}": of_user}
     if as_json:
         rows = [{"whose": whose, "models": patterns} for whose, patterns in found.items()]
     else:
@@ -72,6 +77,16 @@ def price(runtime: Runtime, names: tuple[str, ...], *, as_json: bool) -> None:
             for row in rows
         ]
     show(rows, ("model", "upstream", *KINDS, "source"), as_json=as_json)
+
+
+def _ids(runtime: Runtime, tenant: str | None, user: str | None) -> tuple[str, str | None]:
+    """The ids of the tenant, or of the user and its tenant, that is named."""
+    if tenant is not None and user is None:
+        return tenant_of_name(runtime, tenant).id, None
+    if user is not None and tenant is None:
+        found = user_of_name(runtime, user)
+        return found.tenant_id, found.id
+    raise InvalidInput("Name a tenant or a user, and not both.")
 
 
 KINDS = ("prompt", "cached_prompt", "completion")

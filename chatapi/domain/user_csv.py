@@ -1,9 +1,11 @@
 """The CSV of users: one line a user, checked whole before anything is done with it.
 
 The first line names the columns, in any order:
-- `username`, and `password` or `password_hash` (argon2id): exactly one of the two on each line;
-- `tenant`: `default` when the column is absent or the cell empty;
+- `username`, and `password` or `password_hash` (argon2id): exactly one of the two on each line; a file without either
+  column changes users that there are, and makes none;
+- `tenant`: `default` when the column is absent or the cell empty, or the one that the file is for;
 - `role`: `user`, `admin` or `operator`; an empty cell is `user`; without the column users keep theirs;
+- `status`: `active`, `disabled`, or `closed` of users that are; with an empty cell or no column users keep theirs;
 - `daily_requests`, `daily_tokens`: a number, `unlimited`, or empty to inherit; without the column users keep theirs.
 UTF-8, with or without a BOM; lines end in LF, CRLF or CR; quotes as in RFC 4180.
 
@@ -16,19 +18,23 @@ import csv
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import IO
+from enum import StrEnum
+from typing import IO, TypeVar
 
 from chatapi.domain.effective_limits import LimitSetting, read_limit
 from chatapi.domain.limits import Metric
 from chatapi.domain.names import DEFAULT_TENANT, name_problem
 from chatapi.domain.password_hashes import hash_problem
 from chatapi.domain.passwords import password_problem
-from chatapi.domain.principals import Role
+from chatapi.domain.principals import Role, Status
 from chatapi.errors import InvalidInput
 
 LIMIT_COLUMNS = {"daily_requests": Metric.REQUESTS, "daily_tokens": Metric.TOKENS}
-COLUMNS = ("username", "password", "tenant", "role", *LIMIT_COLUMNS, "password_hash")
+COLUMNS = ("username", "password", "tenant", "role", "status", *LIMIT_COLUMNS, "password_hash")
+SECRETS = frozenset({"password", "password_hash"})
 MOST_LINES_OF_A_RECORD = 20
+
+E = TypeVar("E", bound=StrEnum)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +58,12 @@ class InvalidUserFile(InvalidInput):
 
 @dataclass(frozen=True, slots=True)
 class UserRow:
-    """One user of the file: either `password` or `password_hash` is set.
+    """One user of the file: `password` or `password_hash` is set, or neither where the file has neither column.
 
     Args:
         line: the physical line (from 1) on which the record begins.
         role: None when the file has no such column.
+        status: None when the file has no such column, or nothing in it.
         daily_limits: only of the columns that the file has.
     """
 
@@ -67,10 +74,20 @@ class UserRow:
     password: str | None = field(default=None, repr=False)
     password_hash: str | None = field(default=None, repr=False)
     daily_limits: dict[Metric, LimitSetting] = field(default_factory=dict)
+    status: Status | None = None
+
+    @property
+    def has_secret(self) -> bool:
+        """Whether it says what the user's password is."""
+        return self.password is not None or self.password_hash is not None
 
 
-def parse(stream: IO[str] | IO[bytes]) -> list[UserRow]:
+def parse(stream: IO[str] | IO[bytes], tenant: str = DEFAULT_TENANT) -> list[UserRow]:
     """Read a file of users.
+
+    Args:
+        stream: the file, opened.
+        tenant: the name of the tenant of rows that name none.
 
     Raises:
         InvalidUserFile: with every problem of every line.
@@ -89,7 +106,7 @@ def parse(stream: IO[str] | IO[bytes]) -> list[UserRow]:
             counts = f"has {len(cells)} cells where the first line names {len(columns)} columns"
             problems.append(Problem(line, f"{counts}; what has a comma in it, as hashes have, must be in quotes"))
             continue
-        row = _row(line, dict(zip(columns, cells, strict=True)), problems)
+        row = _row(line, dict(zip(columns, cells, strict=True)), tenant, problems)
         first = seen.setdefault(row.username, line)
         if first != line and row.username:
             problems.append(Problem(line, f"the username is on line {first} already"))
@@ -179,27 +196,22 @@ def _columns(line: int, cells: list[str], problems: list[Problem]) -> list[str]:
     fatal = [Problem(line, f"column {cell!r} is there twice") for cell in sorted(twice)]
     if "username" not in columns:
         fatal.append(Problem(line, "there is no column 'username'"))
-    if not {"password", "password_hash"} & set(columns):
-        fatal.append(Problem(line, "there is neither a column 'password' nor a column 'password_hash'"))
     if fatal:
         raise InvalidUserFile(problems + fatal)
     return columns
 
 
-def _row(line: int, cells: dict[str, str], problems: list[Problem]) -> UserRow:
+def _row(line: int, cells: dict[str, str], default_tenant: str, problems: list[Problem]) -> UserRow:
     found: list[str] = []
-    username, tenant = cells["username"], cells.get("tenant", "") or DEFAULT_TENANT
+    username, tenant = cells["username"], cells.get("tenant", "") or default_tenant
     for what, name in (("username", username), ("tenant", tenant)):
         if problem := name_problem(name):
             found.append(f"{what} {problem}")
     password, password_hash = cells.get("password") or None, cells.get("password_hash", "").strip() or None
-    found += _secret_problems(password, password_hash)
-    role = None
-    if "role" in cells:
-        try:
-            role = Role(cells["role"].strip().lower() or Role.USER)
-        except ValueError:
-            found.append("role must be user, admin or operator")
+    if SECRETS & cells.keys():
+        found += _secret_problems(password, password_hash)
+    role = _one_of(Role, cells["role"].strip() or Role.USER, "role", found) if "role" in cells else None
+    status = _one_of(Status, text, "status", found) if (text := cells.get("status", "").strip()) else None
     limits: dict[Metric, LimitSetting] = {}
     for column, metric in LIMIT_COLUMNS.items():
         if column in cells:
@@ -208,7 +220,16 @@ def _row(line: int, cells: dict[str, str], problems: list[Problem]) -> UserRow:
             except ValueError as error:
                 found.append(f"{column} {error}")
     problems += [Problem(line, what) for what in found]
-    return UserRow(line, username, tenant, role, password, password_hash, limits)
+    return UserRow(line, username, tenant, role, password, password_hash, limits, status)
+
+
+def _one_of(kind: type[E], text: str, column: str, found: list[str]) -> E | None:
+    try:
+        return kind(text.lower())
+    except ValueError:
+        *others, last = kind
+        found.append(f"{column} must be {', '.join(others)} or {last}")
+        return None
 
 
 def _secret_problems(password: str | None, password_hash: str | None) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing import TypeVar
 import argon2
 from argon2.exceptions import VerificationError, VerifyMismatchError
 
-from chatapi.domain.password_hashes import HashCost, hash_cost, hash_problem
+from chatapi.domain.password_hashes import HashCost, hash_cost, hash_problem, random_hash
 from chatapi.errors import Overloaded
 from chatapi.logic.decoys import Decoys
 from chatapi.logic.login_turns import RETRY_AFTER_S, LoginTurns
@@ -50,6 +50,10 @@ class Hasher:
     def hash(self, password: str) -> str:
         """A new hash of the password, in the PHC string format."""
         return _off_the_hub(lambda: self._argon2.hash(_encoded(password)))
+
+    def nobodys(self) -> str:
+        """A new hash that no password has, and that costs as much to verify as one that `hash` makes."""
+        return random_hash(self._cost)
 
     def verify(self, password_hash: str, password: str) -> bool:
         """Whether the password is the one that was hashed.

@@ -1,79 +1,70 @@
-"""Which models tenants and users may use, and whether calls near a tenant's limits are shortened or denied."""
+"""Which models tenants and users may use."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from chatapi.domain.actors import Actor
 from chatapi.domain.fields import LONGEST_MODEL_NAME
-from chatapi.errors import InvalidInput
+from chatapi.domain.principals import Role
+from chatapi.errors import InvalidInput, NotFound
+from chatapi.logic.changes import change
 from chatapi.logic.runtime import Runtime
-from chatapi.logic.tenants import find_tenant
-from chatapi.logic.users import find_user
-from chatapi.storage import accounts, permissions
+from chatapi.logic.tenants import tenant_to_change
+from chatapi.logic.users import user_to_change
+from chatapi.storage import directory, permissions
 from chatapi.storage.permissions import Patterns
 
 MOST_PATTERNS = 100
 
 
 def allow_models(
-    runtime: Runtime, patterns: Sequence[str] | None, *, tenant: str | None = None, user: str | None = None
+    runtime: Runtime, actor: Actor, tenant_id: str, user_id: str | None, patterns: Sequence[str] | None
 ) -> None:
     """Say which models a tenant or a user may use from the next call on; a user also needs its tenant's permission.
 
     Args:
-        runtime: what to work with.
+        user_id: None for the tenant itself, which takes an operator.
         patterns: shell patterns such as `gpt-4o*`, of models, not of aliases; none of them allows nothing; None: all.
-        tenant: its name; or
-        user: its name.
 
     Raises:
-        InvalidInput: there is no such tenant or user, it is closed, or a pattern cannot be one.
+        InvalidInput: a pattern cannot be one.
+        NotFound: there is no such tenant or user.
+        Taken: it is closed.
+        Forbidden: the user's role is above the actor's, or the actor is no operator.
     """
-    if (tenant is None) == (user is None):
-        raise InvalidInput("Name a tenant or a user, and not both.")
     kept = None if patterns is None else checked_patterns(patterns)
-    with runtime.database.write() as connection:
-        if tenant is not None:
-            permissions.set_models(connection, find_tenant(connection, tenant).id, None, kept)
+    with change(runtime, actor, Role.OPERATOR if user_id is None else Role.ADMIN, tenant_id) as made:
+        if user_id is None:
+            kind, name = "tenant", tenant_to_change(made.connection, tenant_id).name
         else:
-            found = find_user(connection, user or "")
-            permissions.set_models(connection, found.tenant_id, found.id, kept)
+            kind, name = "user", user_to_change(made, tenant_id, user_id).username
+        before = permissions.models_of(made.connection, tenant_id, user_id or tenant_id)[user_id is not None]
+        permissions.set_models(made.connection, tenant_id, user_id, kept)
+        told = [None if some is None else list(some) for some in (before, kept)]
+        values = [{"models": some} for some in told]
+        made.record(f"{kind}.set_models", tenant_id, kind, name, before=values[0], after=values[1])
 
 
-def allowed_models(runtime: Runtime, *, tenant: str | None = None, user: str | None = None) -> dict[str, Patterns]:
-    """What was said with `allow_models`, by whom it is about; None: all.
+def allowed_models(runtime: Runtime, tenant_id: str, user_id: str | None) -> tuple[Patterns, Patterns]:
+    """What was said with `allow_models` of the tenant and of the user, if one is named; None: all.
 
     Raises:
-        InvalidInput: there is no such tenant or user.
+        NotFound: there is no such tenant or user.
     """
     with runtime.database.read() as connection:
-        if user is not None:
-            found = accounts.find_user(connection, user)
-            if found is None:
-                raise InvalidInput(f"There is no user {user!r}.")
-            of_tenant, of_user = permissions.models_of(connection, found.tenant_id, found.id)
-            return {f"tenant {found.tenant_name}": of_tenant, f"user {user}": of_user}
-        tenants = accounts.find_tenants(connection, [tenant or ""])
-        if not tenants:
-            raise InvalidInput(f"There is no tenant {tenant!r}.")
-        return {f"tenant {tenant}": permissions.models_of(connection, tenants[0].id, tenants[0].id)[0]}
-
-
-def set_near_limit(runtime: Runtime, tenant: str, what: str) -> None:
-    """Say what becomes of a call that fits under a limit only with a shorter completion: `clamp` or `refuse`.
-
-    Raises:
-        InvalidInput: there is no such tenant, or it is closed.
-    """
-    with runtime.database.write() as connection:
-        permissions.set_near_limit(connection, find_tenant(connection, tenant).id, what)
+        if directory.find_tenant(connection, tenant_id) is None:
+            raise NotFound("There is no such tenant.")
+        if user_id is not None and directory.find_user(connection, tenant_id, user_id) is None:
+            raise NotFound("There is no such user.")
+        return permissions.models_of(connection, tenant_id, user_id or tenant_id)
 
 
 def checked_patterns(patterns: Sequence[str]) -> list[str]:
-    """The patterns in order, each once.
+    """Patterns of models as they are kept.
 
     Raises:
-        InvalidInput: there are too many, or one can be none.
+        InvalidInput: there are too many, or one cannot be a name of a model nor a pattern of such.
     """
     if len(patterns) > MOST_PATTERNS:
         raise InvalidInput(f"At most {MOST_PATTERNS} patterns; use wider ones, such as gpt-4o*.")

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from uuid_utils import uuid7
-
-from chatapi.domain.effective_limits import LimitScope, LimitSetting, Unset
-from chatapi.domain.limits import Metric
-from chatapi.domain.principals import Role, Status
-from chatapi.domain.user_csv import InvalidUserFile, Problem, UserRow
-from chatapi.domain.windows import Window
-from chatapi.errors import InvalidInput
+from chatapi.domain.actors import Actor
+from chatapi.domain.principals import Role
+from chatapi.domain.user_csv import UserRow, parse
+from chatapi.errors import Forbidden, InvalidInput, Taken
+from chatapi.logic.changes import Change, Deed, change
+from chatapi.logic.new_passwords import turn
+from chatapi.logic.operators import lock_operators, require_operator
 from chatapi.logic.runtime import Runtime
-from chatapi.storage import access_tokens, accounts, limits
-from chatapi.storage.accounts import NewUser, Tenant, Transaction, User
-from chatapi.storage.limits import LimitChange
+from chatapi.logic.tenants import tenant_of_id
+from chatapi.logic.user_plans import Hashes, HashKey, Known, Plan, look, make_plan, refuse
+from chatapi.storage import access_tokens, accounts, invitations, limits
+from chatapi.storage.accounts import Tenant
 
 MOST_ROUNDS = 5
+MOST_PASSWORDS_OF_A_REQUEST = 500
+"""Half a minute's work of a slow core, beside which others log in. Hashes may be as many as fit into a body."""
 
-_HashKey = tuple[int, str | None]  # a row's line, and its user's hash until now
-_Hashes = dict[_HashKey, str | None]  # a row's new hash; None: its password is the one that its user has
 Progress = Callable[[int, int], None]  # passwords that are done, and how many there are
 
 
@@ -36,112 +36,80 @@ class ImportReport:
     tenants_created: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What the database knows of a file's names: tenants by name, users by name, their own daily limits."""
-
-    tenants: dict[str, Tenant]
-    users: dict[str, User]
-    daily_limits: dict[tuple[str, Metric], LimitSetting]  # by the user's id
-
-
-@dataclass(slots=True)
-class _Plan:
-    """What has to be written, ready to be written in one go."""
-
-    tenant_ids: dict[str, str] = field(default_factory=dict)  # of tenants to be made, by name
-    new: list[NewUser] = field(default_factory=list)
-    changed: list[User] = field(default_factory=list)  # as they are until then
-    changes: list[dict[str, object]] = field(default_factory=list)  # of `changed`: columns
-    limit_changes: list[LimitChange] = field(default_factory=list)
-    revoked: list[tuple[str, str]] = field(default_factory=list)
-    unchanged: int = 0
-
-    def report(self) -> ImportReport:
-        """The plan in numbers."""
-        return ImportReport(len(self.new), len(self.changed), self.unchanged, tuple(sorted(self.tenant_ids)))
-
-
 class _ChangedMeanwhile(Exception):
     """What the plan was made from is not so any more."""
 
 
+def import_csv(runtime: Runtime, actor: Actor, tenant_id: str, content: bytes, *, dry_run: bool) -> ImportReport:
+    """Import a file of one tenant's users, as a request brings it.
+
+    Raises:
+        InvalidUserFile: rows that cannot be imported, or not by this actor; nothing was imported.
+        InvalidInput: it has too many passwords for one request.
+        NotFound: there is no such tenant.
+    """
+    tenant = tenant_of_id(runtime, tenant_id)
+    rows = parse(io.BytesIO(content), tenant.name)
+    if sum(row.password is not None for row in rows) > MOST_PASSWORDS_OF_A_REQUEST:
+        problem = f"At most {MOST_PASSWORDS_OF_A_REQUEST} passwords at once; send the file in parts, or give hashes."
+        raise InvalidInput(problem)
+    return import_users(runtime, actor, rows, only=tenant, dry_run=dry_run)
+
+
 def import_users(
-    runtime: Runtime, rows: Sequence[UserRow], *, dry_run: bool = False, progress: Progress | None = None
+    runtime: Runtime,
+    actor: Actor,
+    rows: Sequence[UserRow],
+    *,
+    only: Tenant | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
 ) -> ImportReport:
     """Create the users of a file, and change those that exist to what it says.
 
     A row that says what is already so changes nothing and revokes nothing; a new password ends its user's access
-    tokens. What a file does not say (a column that it lacks, whether a user is disabled) stays. Passwords are hashed
-    before the transaction begins, and it begins with a look whether all is still as it was.
+    tokens. What a file does not say (a column that it lacks) stays. Passwords are hashed before the transaction begins,
+    and it begins with a look whether all is still as it was.
 
     Args:
+        only: the one tenant that it may be about; None: any, which takes an operator, and those are made that are not.
         dry_run: find out everything and write nothing.
         progress: called as passwords are hashed.
 
     Raises:
         InvalidUserFile: rows that cannot be imported, each with its line; nothing was imported.
+        Taken: users keep being changed meanwhile; or it would take away the last active operator.
     """
-    hashes: _Hashes = {}
+    hashes: Hashes = {}
     for _ in range(MOST_ROUNDS):
         with runtime.database.read() as connection:
-            known = _look(connection, rows)
-        _refuse(rows, known)
-        _hash(runtime, rows, known, hashes, progress, dry_run=dry_run)
-        plan = _plan(rows, known, hashes)
-        if dry_run:
-            return plan.report()
+            known = look(connection, rows)
+        refuse(rows, known, actor, only)
+        _hash(runtime, actor, rows, known, hashes, progress, dry_run=dry_run)
+        plan = make_plan(rows, known, hashes)
         try:
-            _write(runtime, plan)
+            if not dry_run:
+                _write(runtime, actor, only, plan)
         except _ChangedMeanwhile:
             continue
-        return plan.report()
-    raise InvalidInput("Users of this file keep being changed by others. Nothing was imported; please try again.")
-
-
-def _look(connection: Transaction, rows: Sequence[UserRow]) -> _Known:
-    tenants = {
-        tenant.name: tenant for tenant in accounts.find_tenants(connection, sorted({row.tenant for row in rows}))
-    }
-    users = accounts.find_users(connection, sorted(row.username for row in rows))
-    daily_limits: dict[tuple[str, Metric], LimitSetting] = {}
-    if any(row.daily_limits for row in rows):
-        ids = defaultdict[str, list[str]](list)
-        for user in users.values():
-            ids[user.tenant_id].append(user.id)
-        for tenant_id, user_ids in ids.items():
-            daily_limits |= limits.find_daily_limits(connection, tenant_id, user_ids)
-    return _Known(tenants, users, daily_limits)
-
-
-def _refuse(rows: Sequence[UserRow], known: _Known) -> None:
-    problems = []
-    for row in rows:
-        user, tenant = known.users.get(row.username), known.tenants.get(row.tenant)
-        if user is not None and user.tenant_name != row.tenant:
-            problems.append(Problem(row.line, f"username {row.username!r} belongs to another tenant"))
-        elif user is not None and user.status is Status.CLOSED:
-            problems.append(Problem(row.line, f"user {row.username!r} is closed"))
-        elif tenant is not None and tenant.status is Status.CLOSED:
-            problems.append(Problem(row.line, f"tenant {row.tenant!r} is closed"))
-    if problems:
-        raise InvalidUserFile(problems)
+        return ImportReport(len(plan.new), len(plan.changed), plan.unchanged, tuple(sorted(plan.tenant_ids)))
+    raise Taken("Users of this file keep being changed by others. Nothing was imported; please try again.")
 
 
 def _hash(
     runtime: Runtime,
+    actor: Actor,
     rows: Sequence[UserRow],
-    known: _Known,
-    hashes: _Hashes,
+    known: Known,
+    hashes: Hashes,
     progress: Progress | None,
     *,
     dry_run: bool,
 ) -> None:
     """Find the new hash of every row, or that its password is the one that its user has, and add it to `hashes`."""
-    jobs: list[tuple[_HashKey, str]] = []
+    jobs: list[tuple[HashKey, str]] = []
     for row in rows:
-        user = known.users.get(row.username)
-        key = (row.line, user.password_hash if user else None)
+        user, key = known.users.get(row.username), known.key(row)
         if key in hashes:
             continue
         if row.password is None:
@@ -150,60 +118,39 @@ def _hash(
         else:
             jobs.append((key, row.password))
 
-    def new_hash(job: tuple[_HashKey, str]) -> str | None:
+    def new_hash(job: tuple[HashKey, str]) -> str | None:
         (_, old_hash), password = job
-        if old_hash is not None and runtime.hasher.verify(old_hash, password):
-            return None
-        return "" if dry_run else runtime.hasher.hash(password)
+        with turn(runtime, actor):
+            if old_hash is not None and runtime.hasher.verify(old_hash, password):
+                return None
+            return "" if dry_run else runtime.hasher.hash(password)
 
     done = runtime.hasher.many(jobs, new_hash, lambda count: progress(count, len(jobs)) if progress else None)
     hashes.update({key: found for (key, _), found in zip(jobs, done, strict=True)})
 
 
-def _plan(rows: Sequence[UserRow], known: _Known, hashes: _Hashes) -> _Plan:
-    plan = _Plan()
-    for row in rows:
-        user = known.users.get(row.username)
-        new_hash = hashes[row.line, user.password_hash if user else None]
-        if user is None:
-            tenant = known.tenants.get(row.tenant)
-            tenant_id = tenant.id if tenant else plan.tenant_ids.setdefault(row.tenant, str(uuid7()))
-            new = NewUser(tenant_id, row.username, row.role or Role.USER, new_hash or "")
-            plan.new.append(new)
-            plan.limit_changes += _limit_changes(row, tenant_id, new.id, known)
-            continue
-        limit_changes = _limit_changes(row, user.tenant_id, user.id, known)
-        role = row.role or user.role
-        if new_hash is None and role is user.role and not limit_changes:
-            plan.unchanged += 1
-            continue
-        plan.changed.append(user)
-        plan.limit_changes += limit_changes
-        if new_hash is not None:
-            plan.revoked.append((user.tenant_id, user.id))
-        secret = (user.password_hash, user.given_hash) if new_hash is None else (new_hash, None)
-        values = {"role": role.value, "password_hash": secret[0], "given_hash": secret[1]}
-        plan.changes.append({"tenant_id": user.tenant_id, "user_id": user.id, **values})
-    return plan
+def _write(runtime: Runtime, actor: Actor, only: Tenant | None, plan: Plan) -> None:
+    needs, tenant_id = (Role.OPERATOR, None) if only is None else (Role.ADMIN, only.id)
+    with change(runtime, actor, needs, tenant_id) as made:
+        if made.actor.role is not actor.role:  # by which rows were refused
+            raise Forbidden
+        operators = lock_operators(made.connection) if plan.touches_operators else 0
+        _write_users(runtime, made, plan)
+        require_operator(made.connection, operators)
+        limits.change_limits(made.connection, plan.limit_changes, made.now)
+        added = {"timezone": runtime.settings.timezone}
+        made.record_all(Deed("tenant.add", id_, "tenant", name, None, added) for name, id_ in plan.tenant_ids.items())
+        made.record_all(plan.deeds)
 
 
-def _limit_changes(row: UserRow, tenant_id: str, user_id: str, known: _Known) -> list[LimitChange]:
-    return [
-        LimitChange(tenant_id, LimitScope.USER, user_id, metric, Window.DAY, setting)
-        for metric, setting in row.daily_limits.items()
-        if setting != known.daily_limits.get((user_id, metric), Unset.INHERIT)
-    ]
-
-
-def _write(runtime: Runtime, plan: _Plan) -> None:
-    with runtime.database.write() as connection:
-        names = sorted(user.username for user in plan.changed)
-        if accounts.find_users(connection, names, lock=True) != {user.username: user for user in plan.changed}:
-            raise _ChangedMeanwhile
-        now = runtime.database.now(connection)
-        made = accounts.insert_tenants(connection, plan.tenant_ids, runtime.settings.timezone, now)
-        if made < len(plan.tenant_ids) or accounts.insert_users(connection, plan.new, now) < len(plan.new):
-            raise _ChangedMeanwhile
-        accounts.change_users(connection, plan.changes)
-        access_tokens.revoke_of_users(connection, plan.revoked, now)
-        limits.change_limits(connection, plan.limit_changes, now)
+def _write_users(runtime: Runtime, made: Change, plan: Plan) -> None:
+    connection, now = made.connection, made.now
+    names = sorted(user.username for user in plan.changed)
+    if accounts.find_users(connection, names, lock=True) != {user.username: user for user in plan.changed}:
+        raise _ChangedMeanwhile
+    new_tenants = accounts.insert_tenants(connection, plan.tenant_ids, runtime.settings.timezone, now)
+    if new_tenants < len(plan.tenant_ids) or accounts.insert_users(connection, plan.new, now) < len(plan.new):
+        raise _ChangedMeanwhile
+    accounts.change_users(connection, plan.changes)
+    access_tokens.revoke_of_users(connection, plan.revoked, now)
+    invitations.withdraw(connection, plan.revoked)

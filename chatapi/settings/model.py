@@ -19,13 +19,14 @@ from chatapi.settings.fields import named
 from chatapi.settings.secret import SHORTEST_SECRET_BYTES, encryption_key_problem, kept_encryption_key, kept_secret
 from chatapi.settings.sources import PROJECT_ROOT, LegacyConfig
 from chatapi.settings.upstream_settings import UpstreamSettings
+from chatapi.settings.webhook_settings import WebhookSettings
 
 LAST_PORT = 65_535
 LONGEST_JWT_DAYS = 36_500
 zoneinfo.reset_tzpath(to=())  # the pinned tzdata, not each machine's own: all must agree on when a day begins
 
 
-class Settings(UpstreamSettings):
+class Settings(UpstreamSettings, WebhookSettings):
     """All settings of one installation. Times are in seconds (`_s`), sizes in bytes, quotas in units per day."""
 
     model_config = SettingsConfigDict(
@@ -79,6 +80,19 @@ class Settings(UpstreamSettings):
     )
     jwt_days: int = named(
         "CHATAPI_JWT_DAYS", default=30, gt=0, le=LONGEST_JWT_DAYS, description="Days that an access token is valid."
+    )
+    access_token_days: int = named(
+        "CHATAPI_ACCESS_TOKEN_DAYS",
+        default=365,
+        gt=0,
+        le=LONGEST_JWT_DAYS,
+        description="Longest life of a named access token, in days.",
+    )
+    access_tokens_per_user: int = named(
+        "CHATAPI_ACCESS_TOKENS_PER_USER", default=100, ge=0, description="Named access tokens that a user may have."
+    )
+    invitation_days: int = named(
+        "CHATAPI_INVITATION_DAYS", default=7, gt=0, le=365, description="Days that an invitation link is valid."
     )
     login_pair_failures: int = named(
         "CHATAPI_LOGIN_PAIR_FAILURES",
@@ -152,6 +166,9 @@ class Settings(UpstreamSettings):
     )
     send_timeout_s: float = named(
         "CHATAPI_SEND_TIMEOUT_S", default=30.0, ge=1, description="Longest time for which a client may take nothing."
+    )
+    report_s: float = named(
+        "CHATAPI_REPORT_S", default=120.0, gt=0, description="Longest time for which a report may be read."
     )
     body_limit_bytes: int = named(
         "CHATAPI_BODY_LIMIT_BYTES", default=2 * 1024 * 1024, gt=0, description="Largest request body that is read."

@@ -66,6 +66,7 @@ class NewUser:
     role: Role
     password_hash: str = field(repr=False)
     id: str = field(default_factory=lambda: str(uuid7()))
+    status: Status = Status.ACTIVE
 
 
 def find_tenants(connection: Connection, names: Iterable[str] | None = None, *, lock: bool = False) -> list[Tenant]:
@@ -141,7 +142,7 @@ def hash_costs(connection: Connection) -> set[HashCost]:
 
 
 def insert_users(connection: Connection, new: Sequence[NewUser], now: datetime) -> int:
-    """Make active users. Returns how many of their names were free: when not all, roll back."""
+    """Make users. Returns how many of their names were free: when not all, roll back."""
     if not new:
         return 0
     rows: list[Row] = [
@@ -151,6 +152,7 @@ def insert_users(connection: Connection, new: Sequence[NewUser], now: datetime) 
             "username": user.username,
             "role": user.role.value,
             "password_hash": user.password_hash,
+            "status": user.status.value,
             "created_at": now,
         }
         for user in new

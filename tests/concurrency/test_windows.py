@@ -20,11 +20,11 @@ from chatapi.domain.limits import Denial, Metric
 from chatapi.domain.principals import Claims
 from chatapi.domain.usage import Usage, UsageSource
 from chatapi.domain.windows import Window
-from chatapi.logic import users
 from chatapi.settings import Settings
 from chatapi.storage.tables import usage_days
 from tests.concurrency.model import utc
 from tests.concurrency.world import Clock, LastingDatabase, World, ask
+from tests.support import administration
 from tests.support.faults import FaultyUpstream
 from tests.support.gateway import JWT_SECRET, ONE_WORKER, MakeGateway
 from tests.support.http import Http
@@ -157,7 +157,7 @@ def served(url: str, clock: Clock, faults: FaultyUpstream, folder: Path) -> Iter
         timezone="Asia/Tokyo", daily_requests=2, model="tiny",
     )  # fmt: skip
     app = create_app(settings, clock=clock)
-    users.add_user(runtime_of(app), "somebody", PASSWORD)
+    administration.add_user(runtime_of(app), "somebody", PASSWORD)
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

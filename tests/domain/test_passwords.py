@@ -9,7 +9,7 @@ import pytest
 from chatapi.domain.passwords import password_problem
 from chatapi.domain.user_csv import InvalidUserFile, parse
 from chatapi.errors import InvalidInput
-from chatapi.logic import users
+from tests.support import administration
 from tests.support.runtimes import make_runtime
 
 BAD = {
@@ -33,9 +33,9 @@ def test_what_cannot_be_a_password_is_said_without_repeating_it(password: str, p
 
 def test_one_user_is_refused_what_a_file_is_refused(sqlite_url: str) -> None:
     runtime = make_runtime(sqlite_url)
-    users.add_user(runtime, "demo", "secret")
+    administration.add_user(runtime, "demo", "secret")
     for password, problem in BAD.items():
-        for give in (users.add_user, users.set_password):
+        for give in (administration.add_user, administration.set_password):
             with pytest.raises(InvalidInput, match=rf"^The password {problem}\.$"):
                 give(runtime, "demo", password)
         with pytest.raises(InvalidUserFile, match=rf"^line 2: password {problem}"):

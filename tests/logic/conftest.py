@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from chatapi.logic import users
 from chatapi.logic.runtime import Runtime
+from tests.support import administration
 from tests.support.logins import NOON
 from tests.support.runtimes import HandClock, make_runtime
 
@@ -21,6 +21,6 @@ def clock() -> HandClock:
 def runtime(database_url: str, clock: HandClock) -> Iterator[Runtime]:
     made = make_runtime(database_url, clock=clock, login_pair_failures=3, login_address_failures=6, login_window_s=300)
     for name in ("demo", "other"):
-        users.add_user(made, name, "secret")
+        administration.add_user(made, name, "secret")
     yield made
     made.database.close()

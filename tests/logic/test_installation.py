@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import select
 
 from chatapi.errors import ConfigurationError
-from chatapi.logic import installation, tokens, users
+from chatapi.logic import installation, tokens
 from chatapi.logic.runtime import Runtime
 from chatapi.storage.tables import installation as table
+from tests.support import administration
 from tests.support.runtimes import SECRET, at_once, make_runtime
 
 OTHER_SECRET = "another secret of the tests, longer than thirty-two bytes"
@@ -49,7 +50,7 @@ def test_rotation_accepts_the_new_secret_and_ends_every_access_token(process: Pr
     before = process(SECRET)
     installed = installation.check_installation(before)
     for name in ("demo", "other"):
-        users.add_user(before, name, "secret", tenant=name)
+        administration.add_user(before, name, "secret", tenant=name)
         tokens.exchange(before, name, "secret", "198.51.100.1")
     after = process(OTHER_SECRET)
     assert installation.rotate_secret(after) == 2

@@ -10,8 +10,9 @@ from chatapi.domain.effective_limits import EffectiveLimit, LimitSource, Unset
 from chatapi.domain.limits import Metric, Scope
 from chatapi.domain.windows import Window
 from chatapi.errors import InvalidInput
-from chatapi.logic import limits, users
+from chatapi.logic import limits
 from chatapi.logic.runtime import Runtime
+from tests.support import administration
 from tests.support.runtimes import make_runtime
 
 
@@ -27,7 +28,7 @@ def daily(runtime: Runtime, username: str) -> dict[str, tuple[int | None, str]]:
 
 
 def test_limits_are_set_lifted_and_removed(runtime: Runtime) -> None:
-    users.add_user(runtime, "demo", "secret", tenant="acme")
+    administration.add_user(runtime, "demo", "secret", tenant="acme")
     each = limits.LimitTarget.of(each_user_of="acme")
     own = limits.LimitTarget.of(user="demo")
     limits.set_limit(runtime, each, Metric.REQUESTS, Window.DAY, 20)
@@ -48,7 +49,7 @@ def test_limits_are_set_lifted_and_removed(runtime: Runtime) -> None:
 
 
 def test_a_limit_needs_one_target(runtime: Runtime) -> None:
-    users.add_user(runtime, "demo", "secret")
+    administration.add_user(runtime, "demo", "secret")
     for names in ({}, {"user": "demo", "tenant": "default"}):
         with pytest.raises(InvalidInput):
             limits.LimitTarget.of(**names)

@@ -8,11 +8,13 @@ import pytest
 from sqlalchemy import update
 
 from chatapi.domain.password_hashes import HashCost, hash_cost, random_hash
+from chatapi.domain.principals import Status
 from chatapi.errors import InvalidCredentials
-from chatapi.logic import tokens, users
+from chatapi.logic import tokens
 from chatapi.logic.passwords import Hasher
 from chatapi.logic.runtime import Runtime
 from chatapi.storage.tables import users as users_table
+from tests.support import administration
 from tests.support.logins import HERE, THERE, exchange, fail
 from tests.support.runtimes import at_once
 
@@ -29,7 +31,7 @@ class Counted(Hasher):
 
 def test_a_class_behind_one_address_logs_in_at_once(runtime: Runtime) -> None:
     for number in range(30):
-        users.add_user(runtime, f"pupil{number}", "secret")
+        administration.add_user(runtime, f"pupil{number}", "secret")
     one_at_a_time = replace(runtime, hasher=Hasher(1, cost=HashCost(16, 1, 1)))
     results = at_once(30, lambda number: exchange(one_at_a_time, f"pupil{number}"))
     assert all(isinstance(result, tokens.Exchange) and result.created for result in results), results
@@ -47,10 +49,10 @@ def test_logging_in_again_and_again_needs_no_more_hashes_and_no_turn(runtime: Ru
 
 def test_what_was_verified_helps_nobody_whose_password_changed_or_who_is_not_served_any_more(runtime: Runtime) -> None:
     exchange(runtime)
-    users.set_password(runtime, "demo", "another secret")
+    administration.set_password(runtime, "demo", "another secret")
     fail_with = [("demo", "secret")]
     exchange(runtime, "other")
-    users.disable_user(runtime, "other")
+    administration.set_status(runtime, "other", Status.DISABLED)
     fail_with.append(("other", "secret"))
     for username, password in fail_with:
         with pytest.raises(InvalidCredentials):
@@ -62,7 +64,7 @@ def test_the_decoys_have_the_parameters_of_all_hashes_in_the_database(runtime: R
     fail(runtime, "nobody")
     dear, damaged = random_hash(HashCost(64, 3, 4)), "no hash"
     for name, password_hash in (("dear", dear), ("damaged", damaged)):
-        users.add_user(runtime, name, "secret")
+        administration.add_user(runtime, name, "secret")
         with runtime.database.write() as connection:
             change = update(users_table).where(users_table.c.username == name).values(password_hash=password_hash)
             connection.execute(change)
@@ -87,7 +89,7 @@ def test_the_right_password_of_a_user_that_is_not_served_costs_what_a_wrong_one_
             refused.append(password)
             super().refuse(password_hash, password)
 
-    users.disable_user(runtime, "other")
+    administration.set_status(runtime, "other", Status.DISABLED)
     watched = replace(runtime, hasher=Watched(1, cost=HashCost(16, 1, 1)))
     for username, password in (("other", "secret"), ("other", "wrong"), ("nobody", "guess")):
         with pytest.raises(InvalidCredentials):

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from chatapi.errors import InvalidCredentials, TooManyLoginFailures
-from chatapi.logic import tokens, users
+from chatapi.logic import tokens
 from chatapi.logic.runtime import Runtime
+from tests.support import administration
 from tests.support.runtimes import HandClock, make_runtime
 
 SHARED, HOME = "198.51.100.7", "203.0.113.7"
@@ -24,7 +25,7 @@ def test_a_name_can_be_stopped_at_a_shared_address_but_only_by_failures_for_that
     clock = HandClock(datetime(2026, 11, 20, 12, tzinfo=UTC))
     runtime = make_runtime(sqlite_url, clock=clock, login_pair_failures=3, login_address_failures=8)
     for name in ("ana", "bo"):
-        users.add_user(runtime, name, "secret")
+        administration.add_user(runtime, name, "secret")
         tokens.exchange(runtime, name, "secret", SHARED)
     fail(runtime, "ana", times=3)
     with pytest.raises(TooManyLoginFailures):

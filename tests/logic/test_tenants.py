@@ -15,7 +15,7 @@ from chatapi.domain.principals import Role, Status
 from chatapi.domain.user_csv import InvalidUserFile, parse
 from chatapi.domain.windows import Window, Zone
 from chatapi.errors import ChatAPIError, InvalidCredentials, InvalidInput
-from chatapi.logic import limits, tenants, tokens, user_imports, users
+from chatapi.logic import limits, tenants, tokens, users
 from chatapi.logic.passwords import Hasher
 from chatapi.logic.runtime import Runtime
 from chatapi.logic.user_imports import ImportReport
@@ -23,6 +23,7 @@ from chatapi.storage.accounts import User
 from chatapi.storage.tables import counters
 from chatapi.storage.tables import tenants as tenants_table
 from chatapi.storage.tables import users as users_table
+from tests.support import administration
 from tests.support.runtimes import CHEAP, HandClock, at_once, make_runtime
 
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -43,7 +44,7 @@ def runtime(database_url: str, clock: HandClock) -> Iterator[Runtime]:
 
 
 def load(runtime: Runtime, text: str, *, dry_run: bool = False) -> ImportReport:
-    return user_imports.import_users(runtime, parse(io.StringIO(text)), dry_run=dry_run)
+    return administration.import_users(runtime, parse(io.StringIO(text)), dry_run=dry_run)
 
 
 def found(runtime: Runtime) -> dict[str, User]:
@@ -55,7 +56,8 @@ def login(runtime: Runtime, username: str = "demo", password: str = "secret") ->
 
 
 def daily(runtime: Runtime, username: str) -> dict[str, tuple[int | None, str]]:
-    return {limit.metric: (limit.value, limit.source) for limit in limits.user_limits(runtime, username)}
+    found = standings_of(runtime, limits.LimitTarget.of(user=username))
+    return {each.limit.metric: (each.limit.value, each.limit.source) for each in found}
 
 
 def test_users_and_tenants_of_a_file_are_made(runtime: Runtime) -> None:
@@ -116,7 +118,7 @@ def test_a_changed_role_or_limit_revokes_nothing(runtime: Runtime) -> None:
 
 def test_what_a_file_does_not_say_stays(runtime: Runtime) -> None:
     load(runtime, ALL + "demo,secret,,admin,5,6\n")
-    users.disable_user(runtime, "demo")
+    administration.set_status(runtime, "demo", Status.DISABLED)
     assert load(runtime, "username,password\ndemo,secret\n") == ImportReport(0, 0, 1, ())
     assert load(runtime, "username,password\ndemo,new secret\n") == ImportReport(0, 1, 0, ())
     demo = found(runtime)["demo"]
@@ -154,7 +156,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(runtime: Runtime) ->
 def test_progress_is_told_for_each_password(runtime: Runtime) -> None:
     told: list[tuple[int, int]] = []
     rows = parse(io.StringIO("username,password\n" + "".join(f"user{number},secret\n" for number in range(5))))
-    user_imports.import_users(runtime, rows, progress=lambda done, total: told.append((done, total)))
+    administration.import_users(runtime, rows, progress=lambda done, total: told.append((done, total)))
     assert told == [(done, 5) for done in range(1, 6)]
 
 
@@ -179,12 +181,12 @@ def test_what_changed_while_passwords_were_hashed_is_looked_at_again(runtime: Ru
     load(runtime, ALL + "demo,secret,,,,\n")
     other = meddled(
         runtime,
-        lambda: users.set_password(runtime, "demo", "new secret"),
+        lambda: administration.set_password(runtime, "demo", "new secret"),
         lambda: load(runtime, ALL + "fresh,fresh secret,acme,,,\n"),
     )
     assert load(other, ALL + "demo,new secret,,,,\nfresh,fresh secret,acme,,,\n") == ImportReport(0, 0, 2, ())
     with pytest.raises(InvalidUserFile):
-        load(meddled(runtime, lambda: users.add_user(runtime, "taken", "x")), ALL + "taken,secret,acme,,,\n")
+        load(meddled(runtime, lambda: administration.add_user(runtime, "taken", "x")), ALL + "taken,secret,acme,,,\n")
     assert "demo" in found(runtime)
 
 
@@ -204,35 +206,35 @@ def test_an_import_of_many_users_is_one_transaction(runtime: Runtime) -> None:
 
 
 def test_a_user_is_added_once(runtime: Runtime) -> None:
-    users.add_user(runtime, "demo", "secret", tenant="acme", role=Role.ADMIN)
+    administration.add_user(runtime, "demo", "secret", tenant="acme", role=Role.ADMIN)
     for arguments in (("demo", "secret"), ("", "secret"), ("bad\n", "secret"), ("fresh", "")):
         with pytest.raises(InvalidInput):
-            users.add_user(runtime, *arguments)
+            administration.add_user(runtime, *arguments)
     assert list(found(runtime)) == ["demo"]
     assert [tenant.name for tenant in tenants.list_tenants(runtime)] == ["acme"]
     assert [user.username for user in users.list_users(runtime, "acme")] == ["demo"]
 
 
 def test_a_tenant_is_added_once(runtime: Runtime) -> None:
-    tenants.add_tenant(runtime, "acme", timezone="Asia/Tokyo")
+    administration.add_tenant(runtime, "acme", timezone="Asia/Tokyo")
     for name, timezone in (("acme", None), ("", None), ("other", "Mars/Olympus"), ("other", "../UTC")):
         with pytest.raises(InvalidInput):
-            tenants.add_tenant(runtime, name, timezone=timezone)
+            administration.add_tenant(runtime, name, timezone=timezone)
     assert [(tenant.name, tenant.zone) for tenant in tenants.list_tenants(runtime)] == [("acme", Zone("Asia/Tokyo"))]
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        lambda runtime: users.set_password(runtime, "nobody", "x"),
-        lambda runtime: users.disable_user(runtime, "nobody"),
-        lambda runtime: users.enable_user(runtime, "nobody"),
+        lambda runtime: administration.set_password(runtime, "nobody", "x"),
+        lambda runtime: administration.set_status(runtime, "nobody", Status.DISABLED),
+        lambda runtime: administration.set_status(runtime, "nobody", Status.ACTIVE),
         lambda runtime: users.list_users(runtime, "nowhere"),
-        lambda runtime: tenants.disable_tenant(runtime, "nowhere"),
-        lambda runtime: tenants.enable_tenant(runtime, "nowhere"),
-        lambda runtime: tenants.set_timezone(runtime, "nowhere", "UTC"),
-        lambda runtime: limits.user_limits(runtime, "nobody"),
-        lambda runtime: limits.tenant_limits(runtime, "nowhere"),
+        lambda runtime: administration.set_tenant_status(runtime, "nowhere", Status.DISABLED),
+        lambda runtime: administration.set_tenant_status(runtime, "nowhere", Status.ACTIVE),
+        lambda runtime: administration.set_timezone(runtime, "nowhere", "UTC"),
+        lambda runtime: standings_of(runtime, limits.LimitTarget.of(user="nobody")),
+        lambda runtime: standings_of(runtime, limits.LimitTarget.of(tenant="nowhere")),
     ],
 )
 def test_who_is_not_there_is_named(runtime: Runtime, command: object) -> None:
@@ -253,31 +255,32 @@ def count_something(runtime: Runtime, tenant_id: str) -> None:
 
 
 def test_a_time_zone_changes_when_the_month_has_ended_in_both(runtime: Runtime, clock: HandClock) -> None:
-    tenants.add_tenant(runtime, "acme")
-    assert tenants.set_timezone(runtime, "acme", "Asia/Tokyo") is None
+    administration.add_tenant(runtime, "acme")
+    assert administration.set_timezone(runtime, "acme", "Asia/Tokyo") is None
     (acme,) = tenants.list_tenants(runtime)
     assert acme.zone == Zone("Asia/Tokyo")
     count_something(runtime, acme.id)
     begins = datetime(2026, 12, 1, 5, tzinfo=UTC)
-    assert tenants.set_timezone(runtime, "acme", "America/New_York") == begins
+    assert administration.set_timezone(runtime, "acme", "America/New_York") == begins
     assert tenants.list_tenants(runtime)[0].zone == Zone("Asia/Tokyo", "America/New_York", begins)
-    assert tenants.set_timezone(runtime, "acme", "Asia/Tokyo") is None
+    assert administration.set_timezone(runtime, "acme", "Asia/Tokyo") is None
     assert tenants.list_tenants(runtime)[0].zone == Zone("Asia/Tokyo")
-    tenants.set_timezone(runtime, "acme", "America/New_York")
+    administration.set_timezone(runtime, "acme", "America/New_York")
     clock.now = begins
-    assert tenants.set_timezone(runtime, "acme", "Asia/Tokyo") == datetime(2027, 1, 1, 5, tzinfo=UTC)
+    assert administration.set_timezone(runtime, "acme", "Asia/Tokyo") == datetime(2027, 1, 1, 5, tzinfo=UTC)
     assert tenants.list_tenants(runtime)[0].zone.name == "America/New_York"
 
 
 def test_the_statements_name_the_tenant(runtime: Runtime) -> None:
     """A limit of one user does not show at another one of another tenant."""
-    users.add_user(runtime, "demo", "secret", tenant="one")
-    users.add_user(runtime, "other", "secret", tenant="two")
-    limits.set_limit(runtime, limits.LimitTarget.of(each_user_of="one"), Metric.REQUESTS, Window.DAY, 1)
-    limits.set_limit(runtime, limits.LimitTarget.of(tenant="one"), Metric.REQUESTS, Window.DAY, 1)
+    administration.add_user(runtime, "demo", "secret", tenant="one")
+    administration.add_user(runtime, "other", "secret", tenant="two")
+    place = LimitPlace(Metric.REQUESTS, Window.DAY)
+    for target in (limits.LimitTarget.of(each_user_of="one"), limits.LimitTarget.of(tenant="one")):
+        limits.set_limit(runtime, command_actor(), target, place, 1)
     assert daily(runtime, "other") == {"requests": (10, "default")}
     made = login(runtime, "other")
-    assert tenants.disable_tenant(runtime, "one") == 0
+    administration.set_tenant_status(runtime, "one", Status.DISABLED)
     assert login(runtime, "other").access_token == made.access_token
     with runtime.database.read() as connection:
         rows = connection.execute(select(tenants_table.c.name, tenants_table.c.status)).all()

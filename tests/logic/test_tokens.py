@@ -10,12 +10,14 @@ import pytest
 from sqlalchemy import func, select, update
 
 from chatapi.domain.password_hashes import HashCost
+from chatapi.domain.principals import Status
 from chatapi.errors import DatabaseUnavailable, InvalidCredentials, Overloaded, TooManyLoginFailures
-from chatapi.logic import logins, tenants, tokens, users
+from chatapi.logic import logins, tokens
 from chatapi.logic.passwords import Hasher
 from chatapi.logic.runtime import Runtime
 from chatapi.storage.tables import access_tokens, login_failures
 from chatapi.storage.tables import users as users_table
+from tests.support import administration
 from tests.support.logins import HERE, NOON, THERE, exchange, fail, pending
 from tests.support.runtimes import HandClock, at_once
 
@@ -49,13 +51,13 @@ def test_an_expired_access_token_is_replaced(runtime: Runtime, clock: HandClock)
 def test_a_revoked_access_token_is_replaced(runtime: Runtime, end: str) -> None:
     made = exchange(runtime)
     if end == "password":
-        users.set_password(runtime, "demo", "secret")
+        administration.set_password(runtime, "demo", "secret")
     elif end == "disable":
-        users.disable_user(runtime, "demo")
-        users.enable_user(runtime, "demo")
+        administration.set_status(runtime, "demo", Status.DISABLED)
+        administration.set_status(runtime, "demo", Status.ACTIVE)
     else:
-        assert tenants.disable_tenant(runtime, "default") == 1
-        tenants.enable_tenant(runtime, "default")
+        administration.set_tenant_status(runtime, "default", Status.DISABLED)
+        administration.set_tenant_status(runtime, "default", Status.ACTIVE)
     new = exchange(runtime)
     assert new.created
     assert new.access_token.jti != made.access_token.jti
@@ -73,9 +75,9 @@ def test_of_logins_at_once_exactly_one_creates(runtime: Runtime) -> None:
 
 
 def test_unknown_users_wrong_passwords_and_those_who_are_not_active_are_refused_alike(runtime: Runtime) -> None:
-    users.add_user(runtime, "gone", "secret", tenant="gone")
-    users.disable_user(runtime, "other")
-    tenants.disable_tenant(runtime, "gone")
+    administration.add_user(runtime, "gone", "secret", tenant="gone")
+    administration.set_status(runtime, "other", Status.DISABLED)
+    administration.set_tenant_status(runtime, "gone", Status.DISABLED)
     said = set()
     for username, password in (("demo", "wrong"), ("nobody", "secret"), ("other", "secret"), ("gone", "secret")):
         with pytest.raises(InvalidCredentials) as caught:
@@ -163,7 +165,7 @@ def test_of_guesses_at_once_no_more_are_tried_than_failures_are_allowed(runtime:
 
 def test_more_right_logins_at_once_than_failures_are_allowed_all_succeed(runtime: Runtime) -> None:
     for number in range(20):
-        users.add_user(runtime, f"user{number}", "secret")
+        administration.add_user(runtime, f"user{number}", "secret")
     results = at_once(20, lambda number: exchange(runtime, f"user{number}"))
     assert all(isinstance(result, tokens.Exchange) and result.created for result in results), results
 
@@ -216,7 +218,7 @@ def test_a_password_that_changes_while_it_is_verified_gives_nothing(runtime: Run
         def verify(self, password_hash: str, password: str) -> bool:
             fits = super().verify(password_hash, password)
             if fits:
-                users.set_password(runtime, "demo", "another secret")
+                administration.set_password(runtime, "demo", "another secret")
             return fits
 
     with pytest.raises(InvalidCredentials):
@@ -227,7 +229,7 @@ def test_a_password_that_changes_while_it_is_verified_gives_nothing(runtime: Run
 def test_a_user_that_is_disabled_while_its_password_is_verified_gets_nothing(runtime: Runtime) -> None:
     class Slow(Hasher):
         def verify(self, password_hash: str, password: str) -> bool:
-            users.disable_user(runtime, "demo")
+            administration.set_status(runtime, "demo", Status.DISABLED)
             return super().verify(password_hash, password)
 
     with pytest.raises(InvalidCredentials):
