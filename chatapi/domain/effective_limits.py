@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from chatapi.domain.counters import Named
 from chatapi.domain.limits import Limit, Metric, Scope
-from chatapi.domain.money import read_dollars
+from chatapi.domain.money import MOST_NANODOLLARS, read_dollars
 from chatapi.domain.windows import KEPT, Window
 
 Defaults = Mapping[tuple[Metric, Window], int]
@@ -70,6 +70,18 @@ def read_limit(text: str, metric: Metric = Metric.REQUESTS) -> LimitSetting:
     if word.isascii() and word.isdigit() and len(word) <= len(str(HIGHEST_LIMIT)) and int(word) <= HIGHEST_LIMIT:
         return int(word)
     raise ValueError("must be a whole number from 0 to 10^15, or 'unlimited', or empty to inherit")
+
+
+class LimitPlace(NamedTuple):
+    """Which of a scope's limits: on what, over how long, and of which model, as upstreams name it ('': of any)."""
+
+    metric: Metric
+    window: Window
+    model: str = ""
+
+    def __str__(self) -> str:
+        when = "at once" if self.window is Window.AT_ONCE else f"per {self.window}"
+        return f"{self.metric} {when}" + (f" of {self.model}" if self.model else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +163,29 @@ def effective_limits(rows: Iterable[LimitRow], defaults: Defaults, grants: Itera
         for limit in explain_limits(rows, defaults, grants)
         if limit.value is not None
     )
+
+
+def raises(rows: Iterable[LimitRow], place: LimitPlace, setting: LimitSetting, defaults: Defaults) -> bool:
+    """Whether setting its tenant's limit for each user to this would let a user do more than it may now.
+
+    Args:
+        rows: the rows of this user and of its tenant for each user.
+        place: which limit is set.
+        setting: to what.
+        defaults: the installation's limits for every user.
+    """
+    there = {LimitScope(row.scope): row.value for row in rows if (row.metric, row.window, row.model) == place}
+    if LimitScope.USER in there:
+        return False
+    default = None if place.model else defaults.get((place.metric, place.window))
+    now = there.get(LimitScope.EACH_USER, default)
+    after = default if setting is Unset.INHERIT else None if setting is Unset.UNLIMITED else setting
+    return now is not None and (after is None or after > now)
+
+
+def highest(metric: Metric) -> int:
+    """The most that a limit on this metric can be."""
+    return MOST_NANODOLLARS if metric is Metric.COST else HIGHEST_LIMIT
 
 
 def named_by(rows: Iterable[LimitRow]) -> tuple[Named, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 DEFAULT_TENANT = "default"
 LONGEST_NAME = 200
 
@@ -20,6 +22,14 @@ def name_problem(name: str) -> str | None:
     if name != name.strip():
         return "begins or ends with a space"
     return None
+
+
+def is_id(text: str) -> bool:
+    """Whether it is written as ids are here."""
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
 
 
 def can_be_kept(text: str) -> bool:

@@ -1,103 +1,115 @@
-"""Limits: set them for a user, for each user of a tenant, or for a tenant as a whole; and show which are in force."""
+"""Limits: set for a user, an access token, each user of a tenant, or a tenant as a whole; and those that were set.
+
+What follows from them for somebody is in `logic/effective_limits.py`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from chatapi.domain.effective_limits import EffectiveLimit, LimitRow, LimitScope, LimitSetting, explain_limits
-from chatapi.domain.limits import Metric
-from chatapi.domain.windows import Window
-from chatapi.errors import InvalidInput
+from chatapi.domain.actors import Actor
+from chatapi.domain.effective_limits import (
+    LimitPlace,
+    LimitScope,
+    LimitSetting,
+    Unset,
+    highest,
+    raises,
+)
+from chatapi.domain.principals import Role
+from chatapi.errors import Forbidden, InvalidInput
+from chatapi.logic.changes import change
+from chatapi.logic.limit_targets import LimitTarget, require_reach
 from chatapi.logic.runtime import Runtime
-from chatapi.logic.tenants import find_tenant
-from chatapi.logic.users import find_user
-from chatapi.storage import accounts, limits
+from chatapi.storage import limits
 from chatapi.storage.accounts import Transaction
-from chatapi.storage.limits import LimitChange
+from chatapi.storage.holders import Holder
+from chatapi.storage.limits import KeptLimit, LimitChange, LimitFilter
 from chatapi.storage.seeding import keep_named
 
-
-@dataclass(frozen=True, slots=True)
-class LimitTarget:
-    """Whom a limit is for: one user, each user of a tenant that has none of its own, or a tenant as a whole."""
-
-    scope: LimitScope
-    name: str  # of the user, or of the tenant
-
-    @classmethod
-    def of(cls, *, user: str | None = None, each_user_of: str | None = None, tenant: str | None = None) -> LimitTarget:
-        """The target of exactly one of these names.
-
-        Raises:
-            InvalidInput: none is given, or several are.
-        """
-        names = {LimitScope.USER: user, LimitScope.EACH_USER: each_user_of, LimitScope.TENANT: tenant}
-        given = [cls(scope, name) for scope, name in names.items() if name is not None]
-        if len(given) != 1:
-            raise InvalidInput("Name exactly one: a user, a tenant, or a tenant each of whose users is meant.")
-        return given[0]
+__all__ = ["KeptLimit", "LimitFilter", "LimitTarget", "page_of_limits", "set_limit"]
 
 
 def set_limit(
-    runtime: Runtime, target: LimitTarget, metric: Metric, window: Window, setting: LimitSetting, model: str = ""
-) -> None:
+    runtime: Runtime, actor: Actor, target: LimitTarget, place: LimitPlace, setting: LimitSetting
+) -> KeptLimit | None:
     """Set, lift (`Unset.UNLIMITED`) or remove (`Unset.INHERIT`) a limit. It holds from the next admission on.
 
+    Returns:
+        What is set now; of a limit that is removed, what was set before. None where nothing was.
+
+    Raises:
+        NotFound: there is no such user, access token or tenant.
+        InvalidInput: it is closed, or no limit can be so high.
+        Forbidden: the actor may not.
+    """
+    if not isinstance(setting, Unset) and not 0 <= setting <= highest(place.metric):
+        raise InvalidInput(f"A limit on {place.metric} is from 0 to {highest(place.metric)}.")
+    with change(runtime, actor, Role.ADMIN) as made:
+        holder = target.find(made.connection, lock=True)
+        require_reach(made.actor, target.scope, holder)
+        if target.scope is LimitScope.EACH_USER:
+            _require_no_raise(runtime, made.connection, made.actor, holder, place, setting)
+        scope_id = target.scope_id(holder)
+        before = _find(made.connection, holder.tenant_id, target.scope, scope_id, place)
+        wanted = LimitChange(holder.tenant_id, target.scope, scope_id, *place[:2], setting, place.model)
+        set_at = keep_named(made.connection, [wanted], runtime.database)
+        limits.change_limits(made.connection, [wanted], set_at)
+        after = _find(made.connection, holder.tenant_id, target.scope, scope_id, place)
+        said = [{str(place): _said(kept)} for kept in (before, after)]
+        action = "limit.remove" if setting is Unset.INHERIT else "limit.set"
+        made.record(action, holder.tenant_id, target.scope.value, scope_id, before=said[0], after=said[1])
+    return before if setting is Unset.INHERIT else after
+
+
+def page_of_limits(
+    runtime: Runtime, tenant: LimitTarget, wanted: LimitFilter, after: Sequence[str] | None, most: int
+) -> list[KeptLimit]:
+    """The next limits that were set in a tenant, in the order of their keys; what is inherited is not among them.
+
     Args:
-        model: the model that is limited, as upstreams name it; '' is any.
+        runtime: what to work with.
+        tenant: whose.
+        wanted: which of them.
+        after: the key of the last one of the page before.
+        most: how many at most.
 
     Raises:
-        InvalidInput: there is no such user or tenant, or it is closed.
-    """
-    with runtime.database.write() as connection:
-        tenant_id, scope_id = _ids(connection, target)
-        change = LimitChange(tenant_id, target.scope, scope_id, metric, window, setting, model)
-        set_at = keep_named(connection, [change], runtime.database)
-        limits.change_limits(connection, [change], set_at)
-
-
-def user_limits(runtime: Runtime, username: str) -> tuple[EffectiveLimit, ...]:
-    """The limits that a user's calls must keep, its tenant's included, each with where it comes from.
-
-    Raises:
-        InvalidInput: there is no such user.
+        NotFound: there is no such tenant.
     """
     with runtime.database.read() as connection:
-        user = accounts.find_user(connection, username)
-        if user is None:
-            raise InvalidInput(f"There is no user {username!r}.")
-        own = limits.find_limits(connection, user.tenant_id, scopes=[LimitScope.USER], scope_ids=[user.id])
-        rows = own + _tenant_rows(connection, user.tenant_id)
-    return explain_limits(rows, runtime.ledger.defaults)
+        tenant_id = tenant.find(connection).tenant_id
+        return limits.page_of_limits(connection, tenant_id, wanted, after, most)
 
 
-def tenant_limits(runtime: Runtime, name: str) -> tuple[EffectiveLimit, ...]:
-    """The limits of a tenant as a whole, and those of its users that have none of their own.
+def _find(
+    connection: Transaction, tenant_id: str, scope: LimitScope, scope_id: str, place: LimitPlace
+) -> KeptLimit | None:
+    found = limits.page_of_limits(connection, tenant_id, LimitFilter(scope, scope_id, *place), None, 1)
+    return found[0] if found else None
+
+
+def _said(kept: KeptLimit | None) -> object:
+    """A limit as the trail says it."""
+    if kept is None:
+        return Unset.INHERIT.value
+    return Unset.UNLIMITED.value if kept.row.value is None else kept.row.value
+
+
+def _require_no_raise(
+    runtime: Runtime, connection: Transaction, actor: Actor, holder: Holder, place: LimitPlace, setting: LimitSetting
+) -> None:
+    """An admin is one of the users that a limit for each user is for.
 
     Raises:
-        InvalidInput: there is no such tenant.
+        Forbidden: it would raise its own limit.
     """
-    with runtime.database.read() as connection:
-        found = accounts.find_tenants(connection, [name])
-        if not found:
-            raise InvalidInput(f"There is no tenant {name!r}.")
-        rows = _tenant_rows(connection, found[0].id)
-    return explain_limits(rows, runtime.ledger.defaults)
-
-
-def default_limits(runtime: Runtime) -> tuple[EffectiveLimit, ...]:
-    """The limits of every user for whom nothing else was set."""
-    return explain_limits([], runtime.ledger.defaults)
-
-
-def _ids(connection: Transaction, target: LimitTarget) -> tuple[str, str]:
-    """The tenant's id and the id of the scope that a limit is kept for."""
-    if target.scope is LimitScope.USER:
-        user = find_user(connection, target.name)
-        return user.tenant_id, user.id
-    tenant = find_tenant(connection, target.name)
-    return tenant.id, tenant.id
-
-
-def _tenant_rows(connection: Transaction, tenant_id: str) -> list[LimitRow]:
-    return limits.find_limits(connection, tenant_id, scopes=[LimitScope.EACH_USER, LimitScope.TENANT])
+    if actor.role is Role.OPERATOR or actor.user_id is None:
+        return
+    scopes, ids = [LimitScope.USER, LimitScope.EACH_USER], [actor.user_id, holder.tenant_id]
+    rows = limits.find_limits(connection, holder.tenant_id, scopes=scopes, scope_ids=ids)
+    if raises(rows, place, setting, runtime.ledger.defaults):
+        raise Forbidden(
+            f"This would raise your own limit of {place}, and nobody raises limits of their own. "
+            "An operator can do it, or give you a limit of your own first."
+        )

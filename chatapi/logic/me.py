@@ -6,41 +6,28 @@ Nothing here is metered, and everything is read about the principal of the acces
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 
 from chatapi.domain.calls import CallState
-from chatapi.domain.counters import Counter, counter_key
-from chatapi.domain.effective_limits import EffectiveLimit, LimitScope, explain_limits
-from chatapi.domain.limits import Scope
 from chatapi.domain.principals import Claims
-from chatapi.domain.windows import Window, seconds_until, window_end
 from chatapi.errors import InvalidRequest, UnknownAccessToken
+from chatapi.logic.effective_limits import limit_standings, standing_record
 from chatapi.logic.explain import call_record, utc
 from chatapi.logic.runtime import Runtime
-from chatapi.storage import counters, limits, me
+from chatapi.storage import me
 from chatapi.storage.accounts import Transaction
 from chatapi.storage.explain import calls_since
 from chatapi.storage.me import Person, UsageOfDay, Wanted
+from chatapi.storage.permissions import Patterns
 
 __all__ = ["CallState", "Record", "Wanted", "calls", "usage", "who"]
 
 MOST_DAYS = 366  # of one report of usage
 MOST_ROWS = 10_000
-ORDER = {scope: place for place, scope in enumerate(Scope)}
 FIGURES = ("requests", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
 
 Record = dict[str, object]
 """What a program is told, as JSON says it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """An effective limit and what its counter says: an amount of its metric that is used, and that calls hold."""
-
-    limit: EffectiveLimit
-    used: int
-    held: int
 
 
 def who(runtime: Runtime, claims: Claims) -> Record:
@@ -52,8 +39,9 @@ def who(runtime: Runtime, claims: Claims) -> Record:
     """
     with runtime.database.read() as connection:
         person = _person(runtime, connection, claims)
-        standings = _standings(runtime, connection, claims, person)
-    token = {"id": claims.jti, "issued_at": utc(person.issued_at), "expires_at": utc(person.expires_at)}
+        standings = limit_standings(runtime, connection, claims, person.moment)
+    token = {"id": claims.jti, "name": person.access_token_name}
+    token |= {"issued_at": utc(person.issued_at), "expires_at": utc(person.expires_at)}
     return {
         "object": "me",
         "username": person.username,
@@ -62,10 +50,11 @@ def who(runtime: Runtime, claims: Claims) -> Record:
         "timezone": person.zone,
         "today": person.moment.day,
         "access_token": token,
-        "limits": [_limit_record(standing, person) for standing in standings],
+        "limits": [standing_record(standing) for standing in standings],
         "models": {
-            "tenant": None if person.tenant_models is None else list(person.tenant_models),
-            "user": None if person.user_models is None else list(person.user_models),
+            "tenant": _patterns(person.tenant_models),
+            "user": _patterns(person.user_models),
+            "access_token": _patterns(person.access_token_models),
         },
     }
 
@@ -135,42 +124,8 @@ def _person(runtime: Runtime, connection: Transaction, claims: Claims) -> Person
     return person
 
 
-def _standings(runtime: Runtime, connection: Transaction, claims: Claims, person: Person) -> list[Standing]:
-    """Every limit that concerns the user, those that say "unlimited" too."""
-    own = [LimitScope.ACCESS_TOKEN, LimitScope.USER]
-    rows = limits.find_limits(connection, claims.tenant_id, scopes=own, scope_ids=[claims.jti, claims.user_id])
-    rows += limits.find_limits(connection, claims.tenant_id, scopes=[LimitScope.EACH_USER, LimitScope.TENANT])
-    found = explain_limits(rows, runtime.ledger.defaults)
-    moment = person.moment
-    keys = {
-        limit: counter_key(limit.scope, limit.window, limit.model, claims, moment.day, moment.now) for limit in found
-    }
-    there = counters.read(connection, set(keys.values()))
-    ordered = sorted(found, key=lambda limit: (ORDER[limit.scope], limit.metric, limit.window, limit.model))
-    standings = []
-    for limit in ordered:
-        used, held = there.get(keys[limit], Counter())
-        standings.append(Standing(limit, used.of(limit.metric), held.of(limit.metric)))
-    return standings
-
-
-def _limit_record(standing: Standing, person: Person) -> Record:
-    limit = standing.limit
-    resets_at = None if limit.window is Window.AT_ONCE else window_end(limit.window, person.moment)
-    left = None if limit.value is None else max(0, limit.value - standing.used - standing.held)
-    return {
-        "scope": limit.scope.value,
-        "metric": limit.metric.value,
-        "window": limit.window.value,
-        "model": limit.model or None,
-        "value": limit.value,
-        "source": limit.source.value,
-        "used": standing.used,
-        "held": standing.held,
-        "left": left,
-        "resets_at": None if resets_at is None else utc(resets_at),
-        "resets_after_s": None if resets_at is None else seconds_until(resets_at, person.moment.now),
-    }
+def _patterns(patterns: Patterns) -> list[str] | None:
+    return None if patterns is None else list(patterns)
 
 
 def _figures(rows: Sequence[UsageOfDay]) -> Record:

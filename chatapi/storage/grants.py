@@ -18,7 +18,7 @@ from chatapi.domain.effective_limits import Granted
 from chatapi.domain.limits import Metric, Scope
 from chatapi.domain.windows import KEPT, Window, window_key
 from chatapi.storage.admin_tables import grants
-from chatapi.storage.tables import counters, tenants
+from chatapi.storage.tables import counters, tenants, users
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +75,10 @@ def insert_grant(connection: Connection, grant: LimitGrant) -> None:
     connection.execute(insert(grants).values({column.name: getattr(grant, column.name) for column in grants.c}))
 
 
-def withdraw(connection: Connection, grant: LimitGrant, now: datetime) -> None:
-    """Take back what is left of it."""
+def withdraw(connection: Connection, grant: LimitGrant) -> None:
+    """Take back what is left of it, as it says when."""
     here = (grants.c.tenant_id == grant.tenant_id, grants.c.id == grant.id)
-    connection.execute(update(grants).where(*here).values(withdrawn_at=now))
+    connection.execute(update(grants).where(*here).values(withdrawn_at=grant.withdrawn_at))
 
 
 def find_grant(connection: Connection, tenant_id: str, grant_id: str) -> LimitGrant | None:
@@ -103,9 +103,19 @@ def open_grants(connection: Connection, tenant_id: str, scope_ids: Collection[st
 
 def page_of_grants(
     connection: Connection, tenant_id: str, wanted: GrantFilter, before: str | None, most: int
-) -> list[LimitGrant]:
-    """The newest grants that are wanted, older than the one of the id `before`; at most so many."""
-    statement = select(grants).where(grants.c.tenant_id == tenant_id).order_by(grants.c.id.desc()).limit(most)
+) -> list[tuple[LimitGrant, str | None]]:
+    """The newest grants that are wanted, each with the name of the user that it is for, if it is for one.
+
+    Args:
+        connection: to the database.
+        tenant_id: whose they are.
+        wanted: which of them.
+        before: the id of the one after which to go on.
+        most: how many at most.
+    """
+    statement = select(grants, users.c.username).where(grants.c.tenant_id == tenant_id)
+    its_user = (users.c.tenant_id == grants.c.tenant_id) & (users.c.id == grants.c.scope_id)
+    statement = statement.outerjoin(users, its_user).order_by(grants.c.id.desc()).limit(most)
     for name in ("scope", "scope_id", "metric", "window", "model"):
         if (value := getattr(wanted, name)) is not None:
             statement = statement.where(grants.c[name] == value)
@@ -113,7 +123,7 @@ def page_of_grants(
         statement = statement.where(*_counting(wanted.day))
     if before is not None:
         statement = statement.where(grants.c.id < before)
-    return [_grant(row) for row in connection.execute(statement).mappings()]
+    return [(_grant(row), row["username"]) for row in connection.execute(statement).mappings()]
 
 
 def granted_to_counter(metric: Metric) -> ColumnElement[int]:
@@ -131,5 +141,7 @@ def _counting(day: str) -> tuple[ColumnElement[bool], ...]:
 
 
 def _grant(row: Mapping[Any, Any]) -> LimitGrant:
-    kinds = {"scope": Scope, "metric": Metric, "window": Window}
-    return LimitGrant(**{name: kinds[name](value) if name in kinds else value for name, value in row.items()})
+    values: dict[str, Any] = {column.name: row[column.name] for column in grants.c}
+    for name, kind in (("scope", Scope), ("metric", Metric), ("window", Window)):
+        values[name] = kind(values[name])
+    return LimitGrant(**values)

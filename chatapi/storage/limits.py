@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import Connection, bindparam, delete, literal, select, tuple_
+from sqlalchemy import Row as Found
 
 from chatapi.domain.effective_limits import LimitRow, LimitScope, LimitSetting, Unset
 from chatapi.domain.limits import Metric
@@ -14,7 +16,9 @@ from chatapi.domain.windows import Window
 from chatapi.storage.bulk import batches, execute_many
 from chatapi.storage.columns import Row
 from chatapi.storage.given import insert_for
-from chatapi.storage.tables import limits
+from chatapi.storage.tables import limits, users
+
+ORDER = (limits.c.scope, limits.c.scope_id, limits.c.metric, limits.c.window, limits.c.model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,56 @@ class LimitChange:
     model: str = ""  # any
 
 
+@dataclass(frozen=True, slots=True)
+class LimitFilter:
+    """Which of the limits that were set in a tenant; None: any."""
+
+    scope: LimitScope | None = None
+    scope_id: str | None = None
+    metric: Metric | None = None
+    window: Window | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLimit:
+    """A limit that was set, when, and the name of the user that it is for, if it is for one."""
+
+    row: LimitRow
+    changed_at: datetime
+    username: str | None
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """By which they are ordered."""
+        row = self.row
+        return row.scope, row.scope_id, row.metric.value, row.window.value, row.model
+
+
+def page_of_limits(
+    connection: Connection, tenant_id: str, wanted: LimitFilter, after: Sequence[str] | None, most: int
+) -> list[KeptLimit]:
+    """The next limits of a tenant that are wanted, in the order of their keys.
+
+    Args:
+        connection: to the database.
+        tenant_id: whose they are.
+        wanted: which of them.
+        after: the key of the last one of the page before.
+        most: how many at most.
+    """
+    its_user = (users.c.tenant_id == limits.c.tenant_id) & (users.c.id == limits.c.scope_id)
+    statement = select(limits, users.c.username).outerjoin(users, its_user).where(limits.c.tenant_id == tenant_id)
+    for name in ("scope", "scope_id", "metric", "window", "model"):
+        if (value := getattr(wanted, name)) is not None:
+            statement = statement.where(limits.c[name] == value)
+    if after is not None:
+        last = (literal(value, column.type) for value, column in zip(after, ORDER, strict=True))
+        statement = statement.where(tuple_(*ORDER) > tuple_(*last))
+    found = connection.execute(statement.order_by(*ORDER).limit(most))
+    return [KeptLimit(_limit(row), row.changed_at, row.username) for row in found]
+
+
 def find_limits(
     connection: Connection,
     tenant_id: str,
@@ -41,10 +95,7 @@ def find_limits(
     statement = select(limits).where(limits.c.tenant_id == tenant_id, limits.c.scope.in_(scopes))
     if scope_ids is not None:
         statement = statement.where(limits.c.scope_id.in_(scope_ids))
-    return [
-        LimitRow(row.scope, row.scope_id, Metric(row.metric), Window(row.window), row.value, row.model)
-        for row in connection.execute(statement.order_by(*limits.primary_key))
-    ]
+    return [_limit(row) for row in connection.execute(statement.order_by(*limits.primary_key))]
 
 
 def find_daily_limits(
@@ -74,6 +125,10 @@ def change_limits(connection: Connection, changes: Sequence[LimitChange], now: d
         execute_many(
             connection, statement, [{**_key(change), "value": _value(change), "changed_at": now} for change in kept]
         )
+
+
+def _limit(row: Found[Any]) -> LimitRow:
+    return LimitRow(row.scope, row.scope_id, Metric(row.metric), Window(row.window), row.value, row.model)
 
 
 def _key(change: LimitChange) -> Row:

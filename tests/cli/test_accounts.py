@@ -88,12 +88,15 @@ def test_limits_are_set_and_shown(installation: Gateway) -> None:
     installation.cli("limits", "set", "unlimited", "--user", "demo", "--metric", "tokens")
     installation.cli("limits", "set", "0", "--tenant", "acme", "--metric", "tokens", "--window", "month")
     installation.cli("limits", "set", "2", "--tenant", "acme", "--window", "at-once", "--model", "tiny")
-    assert json.loads(installation.cli("limits", "show", "--user", "demo", "--json")) == [
-        {"scope": "user", "metric": "requests", "window": "day", "model": "", "value": 7, "source": "each_user"},
-        {"scope": "user", "metric": "tokens", "window": "day", "model": "", "value": None, "source": "own"},
-        {"scope": "tenant", "metric": "requests", "window": "at_once", "model": "tiny", "value": 2, "source": "own"},
-        {"scope": "tenant", "metric": "tokens", "window": "month", "model": "", "value": 0, "source": "own"},
+    shown = json.loads(installation.cli("limits", "show", "--user", "demo", "--json"))
+    names = ("scope", "metric", "window", "model", "value", "source", "granted", "used", "held", "left")
+    assert [tuple(limit[name] for name in names) for limit in shown] == [
+        ("user", "requests", "day", "", 7, "each_user", 0, 0, 0, 7),
+        ("user", "tokens", "day", "", None, "own", 0, 0, 0, None),
+        ("tenant", "requests", "at_once", "tiny", 2, "own", 0, 0, 0, 2),
+        ("tenant", "tokens", "month", "", 0, "own", 0, 0, 0, 0),
     ]
+    assert [limit["resets_at"] is None for limit in shown] == [False, False, True, False]
     assert "unlimited  own" in installation.cli("limits", "show", "--user", "demo")
     installation.cli("limits", "set", "inherit", "--each-user-of", "acme")
     shown = json.loads(installation.cli("limits", "show", "--tenant", "acme", "--json"))

@@ -6,50 +6,86 @@ from collections.abc import Iterator
 
 import pytest
 
-from chatapi.domain.effective_limits import EffectiveLimit, LimitSource, Unset
+from chatapi.domain.effective_limits import EffectiveLimit, LimitPlace, LimitScope, LimitSource, Unset
 from chatapi.domain.limits import Metric, Scope
+from chatapi.domain.money import MOST_NANODOLLARS
 from chatapi.domain.windows import Window
-from chatapi.errors import InvalidInput
+from chatapi.errors import InvalidInput, NotFound
 from chatapi.logic import limits
+from chatapi.logic.actors import command_actor
+from chatapi.logic.effective_limits import default_limits, standings_of
+from chatapi.logic.limits import LimitTarget
 from chatapi.logic.runtime import Runtime
 from tests.support import administration
 from tests.support.runtimes import make_runtime
+
+DAILY = LimitPlace(Metric.REQUESTS, Window.DAY)
 
 
 @pytest.fixture
 def runtime(database_url: str) -> Iterator[Runtime]:
     made = make_runtime(database_url)
+    administration.add_user(made, "demo", "secret", tenant="acme")
     yield made
     made.database.close()
 
 
+def in_force(runtime: Runtime, **names: str) -> list[EffectiveLimit]:
+    return [standing.limit for standing in standings_of(runtime, LimitTarget.of(**names))]
+
+
 def daily(runtime: Runtime, username: str) -> dict[str, tuple[int | None, str]]:
-    return {limit.metric: (limit.value, limit.source) for limit in limits.user_limits(runtime, username)}
+    return {limit.metric: (limit.value, limit.source) for limit in in_force(runtime, user=username)}
 
 
 def test_limits_are_set_lifted_and_removed(runtime: Runtime) -> None:
-    administration.add_user(runtime, "demo", "secret", tenant="acme")
-    each = limits.LimitTarget.of(each_user_of="acme")
-    own = limits.LimitTarget.of(user="demo")
-    limits.set_limit(runtime, each, Metric.REQUESTS, Window.DAY, 20)
+    each, own = LimitTarget.of(each_user_of="acme"), LimitTarget.of(user="demo")
+    limits.set_limit(runtime, command_actor(), each, DAILY, 20)
     assert daily(runtime, "demo") == {"requests": (20, "each_user")}
-    limits.set_limit(runtime, own, Metric.REQUESTS, Window.DAY, Unset.UNLIMITED)
+    limits.set_limit(runtime, command_actor(), own, DAILY, Unset.UNLIMITED)
     assert daily(runtime, "demo") == {"requests": (None, "own")}
-    limits.set_limit(runtime, own, Metric.REQUESTS, Window.DAY, 0)
+    limits.set_limit(runtime, command_actor(), own, DAILY, 0)
     assert daily(runtime, "demo") == {"requests": (0, "own")}
     for target in (own, each):
-        limits.set_limit(runtime, target, Metric.REQUESTS, Window.DAY, Unset.INHERIT)
-        limits.set_limit(runtime, target, Metric.REQUESTS, Window.DAY, Unset.INHERIT)
+        before = limits.set_limit(runtime, command_actor(), target, DAILY, Unset.INHERIT)
+        assert before is not None and before.row.value == (0 if target is own else 20)
+        assert limits.set_limit(runtime, command_actor(), target, DAILY, Unset.INHERIT) is None
     assert daily(runtime, "demo") == {"requests": (10, "default")}
-    limits.set_limit(runtime, limits.LimitTarget.of(tenant="acme"), Metric.TOKENS, Window.MONTH, 10**15)
+    monthly = LimitPlace(Metric.TOKENS, Window.MONTH)
+    limits.set_limit(runtime, command_actor(), LimitTarget.of(tenant="acme"), monthly, 10**15)
     whole = EffectiveLimit(Scope.TENANT, Metric.TOKENS, Window.MONTH, 10**15, LimitSource.OWN)
-    assert whole in limits.user_limits(runtime, "demo")
-    assert whole in limits.tenant_limits(runtime, "acme")
-    assert len(limits.default_limits(runtime)) == 1
+    assert whole in in_force(runtime, user="demo")
+    assert whole in in_force(runtime, tenant="acme")
+    assert len(default_limits(runtime)) == 1
 
 
-def test_a_limit_needs_one_target(runtime: Runtime) -> None:
-    administration.add_user(runtime, "demo", "secret")
-    for names in ({}, {"user": "demo", "tenant": "default"}):
+def test_a_limit_needs_one_target() -> None:
+    for names in ({}, {"user": "demo", "tenant": "default"}, {"user": "demo", "access_token": "x"}):
         with pytest.raises(InvalidInput):
-            limits.LimitTarget.of(**names)
+            LimitTarget.of(**names)
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (LimitTarget.of(access_token="no id"), "There is no access token 'no id'."),
+        (LimitTarget.of(tenant="\0"), "There is no tenant"),
+        (LimitTarget(LimitScope.USER, "no id", "no id either"), "There is no such user."),
+        (LimitTarget(LimitScope.EACH_USER, "no id", "no id"), "There is no such tenant."),
+    ],
+)
+def test_what_cannot_be_an_id_is_nobodys(runtime: Runtime, target: LimitTarget, said: str) -> None:
+    with pytest.raises(NotFound, match=said):
+        standings_of(runtime, target)
+    with pytest.raises(NotFound, match=said):
+        limits.set_limit(runtime, command_actor(), target, DAILY, 1)
+
+
+def test_a_limit_that_no_counter_could_keep_is_refused(runtime: Runtime) -> None:
+    own = LimitTarget.of(user="demo")
+    for metric, most in ((Metric.TOKENS, 10**15), (Metric.COST, MOST_NANODOLLARS)):
+        place = LimitPlace(metric, Window.DAY)
+        limits.set_limit(runtime, command_actor(), own, place, most)
+        for wrong in (most + 1, -1):
+            with pytest.raises(InvalidInput):
+                limits.set_limit(runtime, command_actor(), own, place, wrong)

@@ -10,12 +10,15 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import insert, select, update
 
+from chatapi.domain.effective_limits import LimitPlace
 from chatapi.domain.limits import Metric
 from chatapi.domain.principals import Role, Status
 from chatapi.domain.user_csv import InvalidUserFile, parse
 from chatapi.domain.windows import Window, Zone
 from chatapi.errors import ChatAPIError, InvalidCredentials, InvalidInput
 from chatapi.logic import limits, tenants, tokens, users
+from chatapi.logic.actors import command_actor
+from chatapi.logic.effective_limits import standings_of
 from chatapi.logic.passwords import Hasher
 from chatapi.logic.runtime import Runtime
 from chatapi.logic.user_imports import ImportReport

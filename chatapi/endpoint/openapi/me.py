@@ -97,6 +97,7 @@ def _me() -> Piece:
     patterns = nullable(array(string(), "Patterns, of which one must fit; null: every model.", least=0))
     token = {
         "id": string("Its `jti`."),
+        "name": nullable(string("That was given to it; null for the one of `POST /token`.")),
         "issued_at": _instant("When it was issued."),
         "expires_at": _instant("Until when it is valid."),
     }
@@ -111,7 +112,8 @@ def _me() -> Piece:
             "access_token": _whole(token),
             "limits": array(schema("MyLimit"), "All that concern this access token, user and tenant.", least=0),
             "models": _whole(
-                {"tenant": patterns, "user": patterns}, "A model must be allowed by both. `/v1/models` lists them."
+                {"tenant": patterns, "user": patterns, "access_token": patterns},
+                "A model must be allowed by all. `/v1/models` lists them.",
             ),
         }
     )
@@ -127,6 +129,7 @@ def _limit() -> Piece:
             "model": nullable(string("Of one model; null: of all together.")),
             "value": nullable(integer(f"{amount}; null: unlimited, and somebody said so.")),
             "source": one_of_words(list(LimitSource), "Set for this scope, for each user of the tenant, or for all."),
+            "granted": integer("How much of the value was granted for the window that is open only."),
             "used": integer(f"{amount}."),
             "held": integer("Set aside for calls in flight."),
             "left": nullable(integer("Neither used nor held.")),
@@ -212,6 +215,7 @@ def _denial() -> Piece:
         "window": one_of_words(list(Window)),
         "model": nullable(string("Of one model; null: of all together.")),
         "value": integer("Requests, tokens or nano-dollars."),
+        "granted": integer("How much of that was granted for the window that is open only."),
     }
     return _whole(
         {
