@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from chatapi.domain.effective_limits import HIGHEST_LIMIT
+from chatapi.domain.effective_limits import highest
 from chatapi.domain.limits import Metric
 from chatapi.domain.names import name_problem
 from chatapi.domain.windows import Window
@@ -66,8 +66,8 @@ class NewAccessToken:
         if len(places) < len(self.limits):
             raise InvalidInput("Two limits are for the same metric, window and model.")
         for limit in self.limits:
-            if not 0 <= limit.value <= HIGHEST_LIMIT:
-                raise InvalidInput("A limit is a whole number from 0 to 10^15.")
+            if not 0 <= limit.value <= highest(limit.metric):
+                raise InvalidInput(f"A limit of {limit.metric} is a whole number from 0 to {highest(limit.metric)}.")
 
     def expiry(self, issued_at: datetime, usual_days: int, most_days: int) -> datetime:
         """When it expires, in whole seconds, as claims are.

@@ -41,7 +41,7 @@ def test_users_are_told_who_they_are_and_how_each_limit_stands(
     assert found["access_token"]["id"] == claims.jti
     expiry = jwt.decode(token, options={"verify_signature": False})["exp"]
     assert datetime.fromisoformat(found["access_token"]["expires_at"]).timestamp() == expiry
-    assert found["models"] == {"tenant": ["g*", "tiny"], "user": None}
+    assert found["models"] == {"tenant": ["g*", "tiny"], "user": None, "access_token": None}
     limits = limits_of(found)
     used = PROMPT_TOKENS + len(pieces_of(reply_to("hello")))
     told = {place: (each["value"], each["source"], each["used"], each["left"]) for place, each in limits.items()}

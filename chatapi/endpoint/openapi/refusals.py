@@ -27,7 +27,7 @@ WHY = {
     415: "Another media type or charset than is documented, or any Content-Encoding.",
     417: "An `Expect` other than `100-continue`.",
     422: "Another request has this `Idempotency-Key`; or the upstream refused the request.",
-    429: "A quota is used up, or held by calls in flight.",
+    429: "A quota is used up, or held by calls in flight; or too many logins have failed.",
     431: "A header field is longer than 8,190 bytes, or there are more than 100.",
     500: "A fault of this service: `An internal error occurred.`",
     501: "A `Transfer-Encoding` other than `chunked`.",
