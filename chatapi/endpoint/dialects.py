@@ -56,6 +56,7 @@ CODES = {
     Forbidden: "forbidden",
     NotFound: "not_found",
     Taken: "conflict",
+    TooManyLoginFailures: "too_many_failed_logins",
 }
 
 
@@ -147,7 +148,7 @@ def openai_error(error: ChatAPIError) -> dict[str, Any]:
     match error:
         case InvalidRequest():
             return shape("invalid_request_error", error.code, error.param)
-        case Unauthenticated() | Forbidden() | InvalidInput():
+        case Unauthenticated() | Forbidden() | InvalidInput() | TooManyLoginFailures():
             return shape("invalid_request_error", CODES.get(type(error)))
         case QuotaDenied():
             is_rate = error.denial.standing.limit.window in (Window.MINUTE, Window.AT_ONCE)
@@ -190,6 +191,7 @@ def _denied(denial: Denial) -> dict[str, Any]:
             "window": limit.window.value,
             "model": limit.model or None,
             "value": limit.value,
+            "granted": limit.granted,
         },
         "used": standing.used,
         "held": standing.held,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 import orjson
 from flask import request
@@ -25,6 +25,7 @@ from pydantic import (
 
 from chatapi.domain.names import can_be_kept
 from chatapi.endpoint.bodies import json_object
+from chatapi.endpoint.policy import is_id
 from chatapi.errors import InvalidFields, InvalidRequest
 from chatapi.logic.explain import utc
 
@@ -45,6 +46,16 @@ def _kept(text: str) -> str:
 Text = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_kept)]
 """A text of 1 to 256 characters that every database can keep."""
 
+
+def _id(text: str) -> str:
+    if not is_id(text):
+        raise ValueError("is no id")
+    return text
+
+
+Id = Annotated[str, AfterValidator(_id), Field(json_schema_extra={"format": "uuid"})]
+"""An id as replies have it."""
+
 Instant = Annotated[
     AwareDatetime,
     PlainSerializer(utc, return_type=str),
@@ -57,6 +68,9 @@ class Body(BaseModel):
     """What a request brings in JSON."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    refused_with: ClassVar[tuple[int, ...]] = ()
+    """Statuses that what it says may be refused with, besides those of all bodies."""
 
 
 class Query(BaseModel):
@@ -96,6 +110,17 @@ class Page(Query):
         """
         return None if self.after is None else _key_of(self.after)
 
+    def read_after_id(self) -> str | None:
+        """The same where the list is in the order of ids.
+
+        Raises:
+            InvalidRequest: it never was a cursor.
+        """
+        key = self.read_after()
+        if key is not None and not is_id(key):
+            raise _no_cursor()
+        return key
+
     def page(self, found: Iterable[T], key: Callable[[T], str]) -> ListOf[T]:
         """The page, of what was found when one more was asked for than is wanted.
 
@@ -108,6 +133,15 @@ class Page(Query):
         data = data[: self.limit]
         after = _cursor(key(data[-1])) if has_more else None
         return ListOf[Any](data=data, has_more=has_more, after=after)
+
+    def page_until(self, found: Iterable[T], last: str | None) -> ListOf[T]:
+        """The page, of what was found before looking stopped, which may be less than `limit`.
+
+        Args:
+            found: in order.
+            last: the key of the last one that was looked at; None: of all.
+        """
+        return ListOf[Any](data=list(found), has_more=last is not None, after=None if last is None else _cursor(last))
 
 
 def read_body(model: type[M]) -> M:
@@ -164,4 +198,8 @@ def _key_of(cursor: str) -> str:
             return key
     except (binascii.Error, ValueError):
         pass
-    raise InvalidRequest("after must be the `after` of an earlier page, as it came.", param="after")
+    raise _no_cursor()
+
+
+def _no_cursor() -> InvalidRequest:
+    return InvalidRequest("after must be the `after` of an earlier page, as it came.", param="after")

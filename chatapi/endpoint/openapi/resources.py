@@ -83,7 +83,7 @@ def _content(each: Operation) -> Piece | None:
 
 
 def _refusals(each: Operation) -> list[int]:
-    statuses = [401, 403, 503]
+    statuses = [401, 403, 503, *(each.body.refused_with if each.body else ())]
     statuses += [404] if each.parts else []
     statuses += [409] if each.method != "GET" else []
     return statuses + (list(OF_BODIES) if each.body or each.body_media else [])
