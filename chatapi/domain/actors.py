@@ -9,6 +9,11 @@ from chatapi.domain.principals import Claims, Role
 RANK = {role: rank for rank, role in enumerate((Role.USER, Role.ADMIN, Role.OPERATOR))}
 
 
+def is_above(role: Role, other: Role) -> bool:
+    """Whether a role may do more than another."""
+    return RANK[role] > RANK[other]
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """Who asks for a change: a user over HTTP, or whoever runs a command on the machine itself.

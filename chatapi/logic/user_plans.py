@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from uuid_utils import uuid7
 
-from chatapi.domain.actors import Actor
+from chatapi.domain.actors import Actor, is_above
 from chatapi.domain.effective_limits import LimitScope, LimitSetting, Unset
 from chatapi.domain.limits import Metric
 from chatapi.domain.principals import Role, Status
@@ -158,7 +158,7 @@ def _plan_change(plan: Plan, row: UserRow, user: User, known: Known, new_hash: s
     different = {metric: setting for metric, setting in row.daily_limits.items() if setting != before[metric]}
     plan.changed.append(user)
     plan.limit_changes += _limit_changes(user.tenant_id, user.id, different)
-    if new_hash is not None or status is not Status.ACTIVE:
+    if new_hash is not None or status is not Status.ACTIVE or is_above(role, user.role):
         plan.revoked.append((user.tenant_id, user.id))
     secret = (user.password_hash, user.given_hash) if new_hash is None else (new_hash, None)
     values = {"role": role.value, "status": status.value, "password_hash": secret[0], "given_hash": secret[1]}

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from uuid_utils import uuid7
 
-from chatapi.domain.actors import Actor
+from chatapi.domain.actors import Actor, is_above
 from chatapi.domain.authority import require_another, require_rank_over, require_right_to_give
 from chatapi.domain.names import DEFAULT_TENANT, name_problem
 from chatapi.domain.principals import Role, Status
@@ -163,7 +163,8 @@ def change_user(
     """Give a user another role, or stop or resume serving it; both hold at its next request, in every process.
 
     Args:
-        status: disabled and closed end its access tokens and its invitation; closed is final.
+        role: a higher one ends its access tokens and its invitation, which others may have.
+        status: disabled and closed end them, too; closed is final.
 
     Raises:
         NotFound: there is no such user.
@@ -182,7 +183,7 @@ def change_user(
         values = {"role": role.value, "status": status.value}
         accounts.change_users(made.connection, [{"tenant_id": tenant_id, "user_id": user_id, **values}])
         require_operator(made.connection, operators)
-        if status is not Status.ACTIVE:
+        if status is not Status.ACTIVE or is_above(role, user.role):  # others may have them, and gave them no such rank
             access_tokens.revoke_of_users(made.connection, [(tenant_id, user_id)], made.now)
             invitations.withdraw(made.connection, [(tenant_id, user_id)])
         _record(made, user, role, status)
