@@ -49,6 +49,21 @@ def json_object() -> dict[str, object]:
     return value
 
 
+def text_body(media_type: str) -> bytes:
+    """The request's body, a text of this media type in UTF-8; whether it is that is for its reader to find out.
+
+    Raises:
+        InvalidRequest: wrong media type (415), encoded (415), too large (413), cut short (400).
+    """
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise InvalidRequest("Content-Encoding is not supported; send the body as it is", status=415)
+    if request.mimetype != media_type:
+        raise InvalidRequest(f"The body must be a file; send: Content-Type: {media_type}", status=415)
+    if request.mimetype_params.get("charset", "utf-8").lower() not in {"utf-8", "utf8"}:
+        raise InvalidRequest("The body must be encoded in UTF-8", status=415)
+    return _read()
+
+
 def _exactly(digits: str) -> object:
     """An integer, or what orjson writes as these digits where it takes no integer of that size."""
     number = int(digits)

@@ -78,7 +78,7 @@ def dialect_of(path: str) -> Dialect:
     """The dialect below this path."""
     if path == "/v1" or path.startswith("/v1/"):
         return Dialect.OPENAI
-    if path == "/admin" or path.startswith("/admin/"):
+    if path == "/admin" or path.startswith(("/admin/", "/invitation")):
         return Dialect.PROBLEM
     return Dialect.TEXT if path.startswith("/chatgpt_prompt") else Dialect.ENVELOPE
 

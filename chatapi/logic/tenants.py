@@ -16,6 +16,18 @@ from chatapi.storage import access_tokens, accounts, directory, permissions
 from chatapi.storage.accounts import Tenant, Transaction
 from chatapi.storage.directory import TenantFilter
 
+__all__ = [
+    "Tenant",
+    "add_tenant",
+    "change_tenant",
+    "find_tenant",
+    "list_tenants",
+    "page_of_tenants",
+    "tenant_of_id",
+    "tenant_of_name",
+    "tenant_to_change",
+]
+
 NEAR_LIMIT = ("clamp", "refuse")
 VERBS = {Status.ACTIVE: "enable", Status.DISABLED: "disable", Status.CLOSED: "close"}
 

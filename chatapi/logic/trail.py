@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from chatapi.logic.runtime import Runtime
 from chatapi.storage import trail
-from chatapi.storage.trail import INSTALLATION, TrailFilter, TrailPage
+from chatapi.storage.trail import INSTALLATION, KeptEntry, TrailFilter, TrailPage
 
-__all__ = ["INSTALLATION", "page_of_trail"]
+__all__ = ["INSTALLATION", "KeptEntry", "TrailPage", "page_of_trail"]
 
 
 def page_of_trail(

@@ -17,7 +17,7 @@ from tests.support.routes import COMPLETIONS, POST_ROUTES, ROUTES, Route, name_o
 
 one_gateway = pytest.mark.parametrize("gateway", ["sqlite"], indirect=True)
 
-PUBLIC = {"/token", "/healthz", "/readyz", "/openapi.json", "/docs"}
+PUBLIC = {"/token", "/invitation", "/invitations", "/healthz", "/readyz", "/openapi.json", "/docs"}
 
 
 @pytest.fixture

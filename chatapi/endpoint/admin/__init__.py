@@ -4,4 +4,32 @@ from __future__ import annotations
 
 from flask import Blueprint
 
-BLUEPRINTS: tuple[Blueprint, ...] = ()
+from chatapi.endpoint import me_access_tokens
+from chatapi.endpoint.admin import (
+    access_tokens,
+    alerts,
+    grants,
+    limits,
+    models,
+    reports,
+    tenants,
+    trail,
+    user_files,
+    users,
+    webhooks,
+)
+
+BLUEPRINTS: tuple[Blueprint, ...] = (
+    tenants.resources,
+    users.resources,
+    user_files.resources,
+    models.resources,
+    trail.resources,
+    access_tokens.resources,
+    me_access_tokens.resources,
+    limits.resources,
+    grants.resources,
+    webhooks.resources,
+    alerts.resources,
+    reports.resources,
+)

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from chatapi import __version__
 from chatapi.endpoint.dialects import dialect_of
-from chatapi.endpoint.openapi import me, media, model_endpoints, questions, refusals, resources, service, texts
+from chatapi.endpoint.openapi import (
+    invitations,
+    me,
+    media,
+    model_endpoints,
+    questions,
+    refusals,
+    resources,
+    service,
+    texts,
+)
 from chatapi.endpoint.openapi.operations import head_of, options_of
 from chatapi.endpoint.openapi.pieces import Piece, ref, string
 
@@ -54,11 +64,11 @@ def document() -> Piece:
 
 def _schemas() -> Piece:
     own = questions.schemas() | model_endpoints.schemas() | refusals.schemas()
-    return own | texts.schemas() | media.schemas() | me.schemas() | resources.schemas()
+    return own | texts.schemas() | media.schemas() | me.schemas() | resources.schemas() | invitations.schemas()
 
 
 def _paths() -> Piece:
-    paths = questions.paths() | model_endpoints.paths() | me.paths() | service.paths()
+    paths = questions.paths() | invitations.paths() | model_endpoints.paths() | me.paths() | service.paths()
     for path, item in resources.paths().items():
         paths[path] = paths.get(path, {}) | item
     return {path: _with_other_methods(path, item) for path, item in paths.items()}
