@@ -15,13 +15,19 @@ COMMANDS = {  # where each one is: only the one that is called is imported, beca
     "db": "chatapi.cli.database",
     "users": "chatapi.cli.users",
     "tenants": "chatapi.cli.tenants",
+    "access-tokens": "chatapi.cli.access_tokens",
     "limits": "chatapi.cli.limits",
+    "grants": "chatapi.cli.grants",
     "models": "chatapi.cli.models",
     "usage": "chatapi.cli.ledger",
+    "statement": "chatapi.cli.statements",
     "explain": "chatapi.cli.explain",
+    "trail": "chatapi.cli.trail",
     "sweep": "chatapi.cli.ledger",
     "audit": "chatapi.cli.ledger",
     "retention": "chatapi.cli.retention",
+    "webhooks": "chatapi.cli.webhooks",
+    "alerts": "chatapi.cli.webhooks",
     "chat": "chatapi.cli.chat",
 }
 
@@ -39,7 +45,7 @@ class Commands(SayErrors):
             return None
         gc.disable()  # nothing that is imported becomes garbage, and looking for it takes a fifth of the time
         try:
-            command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
+            command: click.Command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name.replace("-", "_"))
         finally:
             gc.enable()
         return command

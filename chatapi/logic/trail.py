@@ -6,7 +6,7 @@ from chatapi.logic.runtime import Runtime
 from chatapi.storage import trail
 from chatapi.storage.trail import INSTALLATION, KeptEntry, TrailFilter, TrailPage
 
-__all__ = ["INSTALLATION", "KeptEntry", "TrailPage", "page_of_trail"]
+__all__ = ["INSTALLATION", "KeptEntry", "TrailPage", "newest_entries", "page_of_trail"]
 
 
 def page_of_trail(
@@ -32,3 +32,25 @@ def page_of_trail(
     """
     with runtime.database.read() as connection:
         return trail.page(connection, TrailFilter(tenant_id, before, action, actor, subject), most)
+
+
+def newest_entries(
+    runtime: Runtime,
+    tenant_id: str | None,
+    *,
+    action: str | None = None,
+    actor: str | None = None,
+    subject: str | None = None,
+    most: int,
+) -> list[KeptEntry]:
+    """As many of the newest entries as are wanted, however many must be looked through. Arguments as above."""
+    found: list[KeptEntry] = []
+    last: str | None = None
+    while len(found) < most:
+        left = most - len(found)
+        page = page_of_trail(runtime, tenant_id, action=action, actor=actor, subject=subject, before=last, most=left)
+        found += page.entries
+        last = page.last
+        if last is None:
+            break
+    return found

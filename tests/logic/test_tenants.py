@@ -110,13 +110,15 @@ def test_a_changed_password_ends_that_users_access_token_and_no_other(runtime: R
     assert login(runtime, "other").access_token == others.access_token
 
 
-def test_a_changed_role_or_limit_revokes_nothing(runtime: Runtime) -> None:
-    load(runtime, ALL + "demo,secret,,,5,6\n")
+def test_a_lower_role_or_another_limit_revokes_nothing_and_a_higher_role_does(runtime: Runtime) -> None:
+    load(runtime, ALL + "demo,secret,,admin,5,6\n")
     made = login(runtime)
-    assert load(runtime, ALL + "demo,secret,,operator,,7\n") == ImportReport(0, 1, 0, ())
-    assert found(runtime)["demo"].role is Role.OPERATOR
+    assert load(runtime, ALL + "demo,secret,,user,,7\n") == ImportReport(0, 1, 0, ())
+    assert found(runtime)["demo"].role is Role.USER
     assert daily(runtime, "demo") == {"requests": (10, "default"), "tokens": (7, "own")}
     assert login(runtime).access_token == made.access_token
+    assert load(runtime, ALL + "demo,secret,,operator,,7\n") == ImportReport(0, 1, 0, ())
+    assert login(runtime).created
 
 
 def test_what_a_file_does_not_say_stays(runtime: Runtime) -> None:
