@@ -15,13 +15,13 @@ MEASURED = 500  # rows, by which the widths of a table's columns are set; a wide
 
 def write_json(records: Iterable[Mapping[str, Cell]]) -> None:
     """A JSON list, one object a line."""
-    _write(json_list(records))
+    write_pieces(json_list(records))
     click.echo()
 
 
 def write_csv(columns: Sequence[str], records: Iterable[Mapping[str, Cell]]) -> None:
     """RFC 4180, its lines ending in CRLF whatever the machine's own are; nothing in it runs in a spreadsheet."""
-    _write(csv_text(columns, records))
+    write_pieces(csv_text(columns, records))
 
 
 def write_table(columns: Sequence[str], records: Iterable[Mapping[str, object]]) -> None:
@@ -37,7 +37,8 @@ def write_table(columns: Sequence[str], records: Iterable[Mapping[str, object]])
         click.echo("  ".join(cells).rstrip())
 
 
-def _write(pieces: Iterable[bytes]) -> None:
+def write_pieces(pieces: Iterable[bytes]) -> None:
+    """What is made in pieces, as it is."""
     for piece in pieces:
         click.echo(piece, nl=False)
 

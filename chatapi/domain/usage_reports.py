@@ -40,8 +40,8 @@ def read_groups(text: str) -> tuple[Group, ...]:
     if text == NO_GROUP:
         return ()
     names = text.split(",")
-    if len(set(names)) < len(names) or not set(names) <= set(Group):
-        raise ValueError(f"must be some of {', '.join(Group)}, each once, with commas between them, or {NO_GROUP!r}")
+    if not set(names) <= set(Group):
+        raise ValueError(f"must be some of {', '.join(Group)}, with commas between them, or {NO_GROUP!r}")
     return tuple(group for group in Group if group in names)
 
 

@@ -6,7 +6,7 @@ roll-up, by its index where days are named.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -69,7 +69,7 @@ def reading(database: Database, most_s: float) -> Iterator[Connection]:
         yield connection
 
 
-def usage_rows(connection: Connection, wanted: UsageFilter) -> Iterator[UsageRow]:
+def usage_rows(connection: Connection, wanted: UsageFilter) -> Generator[UsageRow, None, None]:
     """The same in a transaction that is open."""
     for row in execute_off_hub(connection, _statement(wanted), ROWS_AT_ONCE):
         figures, places = UsageFigures(*row[:7]), row[7:]

@@ -74,6 +74,7 @@ def test_a_report_of_nothing_is_nothing_and_in_all_zero(world: World) -> None:
 def test_groups_are_read_in_any_order_and_nothing_else_is() -> None:
     assert read_groups("model,tenant") == (Group.TENANT, Group.MODEL)
     assert read_groups("none") == ()
-    for wrong in ("", "tenant,tenant", "tenant,", "day", "none,tenant"):
+    assert read_groups("user,tenant,user") == (Group.TENANT, Group.USER)
+    for wrong in ("", "tenant,", "day", "none,tenant"):
         with pytest.raises(ValueError, match="tenant, user, access_token, model"):
             read_groups(wrong)
