@@ -378,15 +378,18 @@ def upgrade() -> None:
 def _guard_the_trail() -> None:
     """Refuse whatever would change or delete a row of the trail."""
     refused = "the trail is append-only"
-    for change in ("UPDATE", "DELETE"):
+    is_sqlite = op.get_bind().dialect.name == "sqlite"
+    for change, each in (("UPDATE", "ROW"), ("DELETE", "ROW"), ("TRUNCATE", "STATEMENT")):
         name = f"trail_refuses_{change.lower()}"
-        if op.get_bind().dialect.name == "sqlite":
+        if is_sqlite and change == "TRUNCATE":  # which is not known there
+            continue
+        if is_sqlite:
             op.execute(f"CREATE TRIGGER {name} BEFORE {change} ON trail BEGIN SELECT RAISE(ABORT, '{refused}'); END")
             continue
         op.execute(
             f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION '{refused}'; END $$"
         )
-        op.execute(f"CREATE TRIGGER {name} BEFORE {change} ON trail FOR EACH ROW EXECUTE FUNCTION {name}()")
+        op.execute(f"CREATE TRIGGER {name} BEFORE {change} ON trail FOR EACH {each} EXECUTE FUNCTION {name}()")
 
 
 def downgrade() -> None:
@@ -441,5 +444,5 @@ def downgrade() -> None:
 
     op.drop_table("calls")
     if op.get_bind().dialect.name == "postgresql":
-        for change in ("update", "delete"):
+        for change in ("update", "delete", "truncate"):
             op.execute(f"DROP FUNCTION IF EXISTS trail_refuses_{change}()")
