@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterator
 import structlog
 
 from chatapi.errors import ChatAPIError, DatabaseUnavailable
+from chatapi.logic import price_overrides, upstream_status
+from chatapi.logic.deliveries import Deliverer
 from chatapi.logic.kept_replies import forget_expired
 from chatapi.logic.minutes import MinuteForgetter
 from chatapi.logic.retention import PartitionMaker
 from chatapi.logic.runtime import Runtime
+from chatapi.logic.watch import AlertWatch
 from chatapi.storage import leases, revocations
 from chatapi.upstream import tokens
 
@@ -28,6 +31,8 @@ class Keeper:
         self._runtime = runtime
         self._partitions = PartitionMaker(runtime)
         self._minutes = MinuteForgetter(runtime)
+        self._alerts = AlertWatch(runtime)
+        self._deliverer = Deliverer(runtime)
         self._answering_since: float | None = None
         self._last_answer_at = 0.0
         self._stopping = threading.Event()
@@ -37,9 +42,11 @@ class Keeper:
         """Begin, in the process that serves (so after any fork)."""
         self._thread = threading.Thread(target=self._keep, name="keeper", daemon=True)
         self._thread.start()
+        self._deliverer.start()
 
     def stop(self) -> None:
         """End the background work."""
+        self._deliverer.stop()
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(timeout=5)
@@ -55,8 +62,9 @@ class Keeper:
         stop_overdue(runtime)
         _attempt(runtime.writer.adopt)
         try:
-            leases.renew(runtime.database, runtime.running.worker_id)
+            leases.renew(runtime.database, runtime.running.worker_id, upstream_status.written_here(runtime))
             self._answered()
+            _attempt(lambda: price_overrides.load(runtime))
             for chore in (stop_revoked, _repay, end_strays):
                 _attempt(lambda chore=chore: chore(runtime))  # type: ignore[misc]
             _attempt(self._partitions.tick)
@@ -66,10 +74,19 @@ class Keeper:
             while self._may_sweep() and (batch := leases.sweep(runtime.database, runtime.ledger)):
                 expired += batch
                 self._answered()
+            _attempt(lambda: self._raise_alerts(expired=bool(expired)))
             return expired
         except DatabaseUnavailable:
             self._answering_since = None
             raise
+
+    def _raise_alerts(self, *, expired: bool) -> None:
+        """Look for alerts; that the database is too busy for it now keeps nobody from sweeping."""
+        try:
+            if self._alerts.tick(expired=expired):
+                self._deliverer.wake()
+        except DatabaseUnavailable:
+            log.info("alerts_wait")
 
     def _answered(self) -> None:
         """The database has answered."""

@@ -28,6 +28,7 @@ from chatapi.storage.engine import Database, NotCommitted
 from chatapi.storage.journal import Journal
 from chatapi.storage.ledger import Ledger
 from chatapi.storage.tickets import Ticket, by_tenant, call_id_of
+from chatapi.storage.touched import Touched
 
 TRIES = 3
 PAUSE_S = 0.05
@@ -57,6 +58,7 @@ class LedgerWriter:
         self._journal: Journal | None = None
         self._owing = threading.Lock()  # held while what is owed and the journal are changed together
         self._repaying = threading.Lock()
+        self.touched = Touched()
 
     def keep_in(self, journal: Journal) -> None:
         """From now on keep in this journal what is owed. Without one it is kept in memory only."""
@@ -246,6 +248,8 @@ class LedgerWriter:
                 self._write(batch[:half])
                 batch = batch[half:]
             else:
+                if self.touched.watched:
+                    self.touched.note(ticket.item for ticket in batch)
                 for ticket, outcome in zip(batch, outcomes, strict=True):
                     ticket.finish(outcome)
                 return
