@@ -6,6 +6,7 @@ from chatapi.domain.effective_limits import Defaults
 from chatapi.domain.limits import Metric
 from chatapi.domain.price_book import PriceBook
 from chatapi.domain.windows import Window
+from chatapi.logic.own_keys import KeyRing
 from chatapi.logic.passwords import Hasher
 from chatapi.logic.repeats import Repeats
 from chatapi.logic.running import RunningCalls
@@ -38,6 +39,7 @@ def build_runtime(settings: Settings, *, clock: Clock | None = None) -> Runtime:
         writer=LedgerWriter(database, ledger),
         upstreams=upstreams,
         prices=PriceBook.of(upstreams.models),
+        keys=KeyRing(settings),
         hasher=Hasher(settings.hashes_at_once),
         turns=Turns(settings.wait_s, settings.wait_calls),
         repeats=Repeats(settings.wait_calls),

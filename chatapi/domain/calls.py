@@ -32,6 +32,27 @@ class AttemptState(StrEnum):
     UNKNOWN = "unknown"
 
 
+OwnKeys = tuple[tuple[str, str], ...]
+"""A tenant's own keys for upstreams: pairs of an upstream and the sealed key, by upstream."""
+
+
+class Planned(NamedTuple):
+    """What the plan of a call relied on, for the admission to check: what it relied on may have changed meanwhile.
+
+    Args:
+        keys: the tenant's own keys, sealed.
+        since, until: the instants from which and before which its prices hold.
+    """
+
+    keys: OwnKeys
+    since: datetime
+    until: datetime
+
+    def holds(self, keys: OwnKeys, now: datetime) -> bool:
+        """Whether the plan is right for these keys, at this instant."""
+        return self.keys == keys and self.since <= now < self.until
+
+
 class Admission(NamedTuple):
     """A call that asks to be admitted. Its id is made before the transaction, so that a retry is the same call."""
 
@@ -45,6 +66,7 @@ class Admission(NamedTuple):
     deadline_s: float
     key: IdempotencyKey | None = None
     sent_model: str = ""
+    planned: Planned | None = None
 
 
 class HeldCall(NamedTuple):
@@ -114,7 +136,14 @@ class Refusal(StrEnum):
     )
 
 
-Decision = Grant | Denial | Refusal | Repeat
+class Outdated(NamedTuple):
+    """The plan relied on what does not hold any more: plan the call again with these keys, at this instant's prices."""
+
+    keys: OwnKeys
+    now: datetime
+
+
+Decision = Grant | Denial | Refusal | Repeat | Outdated
 
 
 class Charge(NamedTuple):

@@ -28,7 +28,7 @@ class ModelPrice:
     """What a model costs from one date on, until another price holds.
 
     Args:
-        source: "configuration", or "genai-prices" and its version.
+        source: "override", "configuration", or "genai-prices" and its version.
         since: the first day (UTC) on which it holds; None: it is not said, and always.
         levels: by service tier, its levels by length of prompt, the first of them above 0.
         units: nano-dollars per unit, by variant (`Extras.image`), and under `OTHER` for all that is not named.

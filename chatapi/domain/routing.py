@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from functools import lru_cache
 from typing import Protocol, TypeVar
+
+from chatapi.domain.upstream_status import Breaking
 
 MOST_MODELS = 1024
 
@@ -58,6 +60,18 @@ class Breaker:
         """How many seconds it is left alone from now on; 0 when it may be tried."""
         return max(0.0, max(self._tried_from, self._rested_at) - self._clock())
 
+    @property
+    def failures(self) -> int:
+        """How many have failed in a row."""
+        return self._failures
+
+    @property
+    def state(self) -> Breaking:
+        """Whether it may be tried."""
+        if self._failures < self._most_failures:
+            return "resting" if self.opens_after_s else "closed"
+        return "open" if self.opens_after_s else "trying"
+
     def take(self) -> bool:
         """Whether a call may try now. Of an upstream that has failed, one at a time may."""
         if self.opens_after_s:
@@ -83,15 +97,21 @@ class Breaker:
 
 
 class Breakers:
-    """The breakers of one upstream, one for each model: that one fails says nothing of the others.
+    """The breakers of one upstream, one for each model: that one fails says nothing of the others. Calls with
+    tenants' own keys have their own: what such an account is refused says nothing of anybody else's.
 
     Args:
         make: a new breaker.
     """
 
     def __init__(self, make: Callable[[], Breaker]) -> None:
-        self.of = lru_cache(MOST_MODELS)(lambda _model: make())
-        """The breaker of a model. Names are the clients', so only those that were used last are remembered."""
+        self._of = lru_cache(MOST_MODELS)(lambda _model: make())
+        self._of_own = lru_cache(MOST_MODELS)(lambda _model, _own: make())
+
+    def of(self, model: str, own: Hashable | None = None) -> Breaker:
+        """The breaker of a model, and of an own key where the call has one. Names are the clients', so only those that
+        were used last are remembered."""
+        return self._of(model) if own is None else self._of_own(model, own)
 
 
 class RetryBudget:

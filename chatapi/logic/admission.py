@@ -7,14 +7,16 @@ when only calls in flight are in the way, the call waits its turn.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from chatapi.domain.calls import Admission, Charge, Decision, Grant, Refusal
+from chatapi.domain.calls import Admission, Charge, Decision, Grant, Outdated, OwnKeys, Refusal
 from chatapi.domain.idempotency import IdempotencyKey, Repeat
 from chatapi.domain.limits import Denial, Metric
 from chatapi.domain.model_request import ModelRequest
 from chatapi.domain.principals import Claims
 from chatapi.domain.usage import Usage
-from chatapi.errors import InvalidRequest, KeyTaken, QuotaDenied, Unavailable, UnknownAccessToken
+from chatapi.errors import ChatAPIError, InvalidRequest, KeyTaken, QuotaDenied, Unavailable, UnknownAccessToken
+from chatapi.logic import price_overrides
 from chatapi.logic.kept_replies import ReplyKeeper
 from chatapi.logic.plans import Candidate, Plan, plan
 from chatapi.logic.pricing import cost
@@ -22,6 +24,8 @@ from chatapi.logic.running import Client, RunningCall
 from chatapi.logic.runtime import Runtime
 from chatapi.storage import leases
 from chatapi.storage.ledger import new_id
+
+MOST_PLANS = 5  # of one call in a row: what they rely on changes a few times a day
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +73,8 @@ class Admitted:
 
     def charge(self, usage: Usage, *, answered: bool) -> Charge:
         """What the call is charged for this usage."""
-        provider = self.candidate.upstream.prices_of
-        return Charge(answered, usage, cost(self.plan.prices, self.call.held, provider, usage, self.plan.units))
+        price = self.plan.quotes[self.candidate.upstream.prices_of].price
+        return Charge(answered, usage, cost(price, self.call.held, usage, self.plan.units))
 
     def body(self, candidate: Candidate) -> dict[str, object]:
         """The body that this candidate is sent."""
@@ -88,25 +92,13 @@ def admit(runtime: Runtime, ask: Ask) -> Admitted:
         UpstreamResting: all upstreams of the model have failed just now.
         UnknownAccessToken: the access token, its user or its tenant is not in force.
         QuotaDenied: a limit is in the way.
-        Unavailable: the database cannot answer; nothing is held.
+        Unavailable: the database cannot answer, or an own key of the tenant cannot be opened; nothing is held.
     """
-    planned = plan(runtime, ask.endpoint, ask.request)
-    first = planned.candidates[0]
-    admission = Admission(
-        call_id=new_id(),
-        claims=ask.claims,
-        worker_id=runtime.running.worker_id,
-        endpoint=ask.endpoint,
-        model=planned.model,
-        upstream=first.upstream.name,
-        need=planned.need(),
-        deadline_s=runtime.settings.call_deadline_s,
-        key=ask.key,
-        sent_model=first.model,
-    )
+    application = Application(runtime, ask)
+    admission = application.admission
     runtime.running.enter(admission.call_id)
     try:
-        grant = _granted(runtime, ask, admission, planned)
+        grant = _granted(runtime, application)
     except BaseException:
         runtime.running.leave(admission.call_id)
         raise
@@ -114,23 +106,78 @@ def admit(runtime: Runtime, ask: Ask) -> Admitted:
     if ask.client is not None:
         call.watch(ask.client)
     keeper = None if ask.key is None else ReplyKeeper(runtime, grant.call, ask.key)
-    return Admitted(grant, call, planned, first, admission.need.completion_wanted, keeper)
+    planned = application.plan
+    return Admitted(grant, call, planned, planned.candidates[0], application.admission.need.completion_wanted, keeper)
 
 
-def _granted(runtime: Runtime, ask: Ask, admission: Admission, planned: Plan) -> Grant:
-    asking = admission
+class Application:
+    """A call that asks to be admitted: planned, and planned anew where what the plan relied on does not hold."""
 
-    def submit() -> Decision:
-        nonlocal asking
-        if ask.client is not None and ask.client.gone:
+    def __init__(self, runtime: Runtime, ask: Ask) -> None:
+        self._runtime, self._ask = runtime, ask
+        self._call_id = new_id()
+        keys = runtime.keys.known(ask.claims.tenant_id)
+        try:
+            self._plan(keys, datetime.now(UTC))
+        except ChatAPIError:
+            now = runtime.keys.read(runtime.database, ask.claims.tenant_id)
+            if now == keys:
+                raise
+            self._plan(now, datetime.now(UTC))
+
+    def _plan_anew(self, outdated: Outdated) -> None:
+        """With the keys and the prices that hold."""
+        runtime = self._runtime
+        runtime.keys.learn(self._ask.claims.tenant_id, outdated.keys)
+        if runtime.prices.good_until <= outdated.now:
+            price_overrides.load(runtime)
+        self._plan(outdated.keys, outdated.now)
+
+    def _plan(self, keys: OwnKeys, at: datetime) -> None:
+        runtime, ask = self._runtime, self._ask
+        self.plan = plan(runtime, ask.endpoint, ask.request, ask.claims.tenant_id, keys, at)
+        first = self.plan.candidates[0]
+        self.admission = self._asking = Admission(
+            call_id=self._call_id,
+            claims=ask.claims,
+            worker_id=runtime.running.worker_id,
+            endpoint=ask.endpoint,
+            model=self.plan.model,
+            upstream=first.upstream.name,
+            need=self.plan.need(),
+            deadline_s=runtime.settings.call_deadline_s,
+            key=ask.key,
+            sent_model=first.model,
+            planned=self.plan.relies_on,
+        )
+
+    def submit(self) -> Decision:
+        """Ask, with the prompt counted where only its bytes are in the way.
+
+        Raises:
+            InvalidRequest: the client has left, or as `admit`.
+            Unavailable: as `admit`.
+        """
+        if self._ask.client is not None and self._ask.client.gone:
             raise InvalidRequest("The client left before its call was admitted", status=499)
-        decision = _submit(runtime, asking)
-        if not asking.need.loose or not _bytes_in_the_way(decision):
-            return decision
-        asking = admission._replace(need=planned.counted(admission.need))
-        return _submit(runtime, asking)
+        for _ in range(MOST_PLANS):
+            decision = self._submit()
+            if not isinstance(decision, Outdated):
+                return decision
+            self._plan_anew(decision)
+        raise Unavailable("Keys or prices are being changed just now. Please try again.")
 
-    decision = runtime.turns.take(ask.claims, submit)
+    def _submit(self) -> Decision:
+        decision = _submit(self._runtime, self._asking)
+        if not self._asking.need.loose or not _bytes_in_the_way(decision):
+            return decision
+        self._asking = self.admission._replace(need=self.plan.counted(self.admission.need))
+        return _submit(self._runtime, self._asking)
+
+
+def _granted(runtime: Runtime, application: Application) -> Grant:
+    admission = application.admission
+    decision = runtime.turns.take(admission.claims, application.submit)
     if isinstance(decision, Denial):
         raise QuotaDenied(decision)
     if isinstance(decision, Repeat):

@@ -12,12 +12,12 @@ from typing import TypeVar
 import structlog
 
 from chatapi.domain.calls import AttemptState
-from chatapi.errors import Unavailable, UpstreamError, UpstreamResting
+from chatapi.errors import Unavailable, UpstreamError, UpstreamRefused, UpstreamResting
 from chatapi.logic.admission import Admitted
 from chatapi.logic.plans import Candidate
 from chatapi.logic.runtime import Runtime
 from chatapi.storage.attempts import begin_next
-from chatapi.upstream.upstream import is_fault_of_the_request
+from chatapi.upstream.upstream import is_fault_of_the_request, is_refusal_of_the_key
 
 T = TypeVar("T")
 
@@ -41,22 +41,22 @@ def first_answer(runtime: Runtime, admitted: Admitted, ask: Callable[[Candidate]
     fault: UpstreamError | None = None
     for number, candidate in enumerate(admitted.plan.candidates[: upstreams.most_attempts], 1):
         upstream = candidate.upstream
-        if upstream.rests_s(model):
+        if upstream.rests_s(model, candidate.own):
             continue
         if fault is not None and not upstreams.budget.spend():
             break
-        if not upstream.take(model):
+        if not upstream.take(model, candidate.own):
             continue
         if number > 1 and not _begin(runtime, admitted, candidate, fault):
             break
         try:
             answer = ask(candidate)
         except UpstreamError as error:
-            fault = error
+            fault = _as_whose_key_it_was(candidate, error)
             if not _goes_on(admitted, candidate, error):
                 break
         else:
-            upstream.answered(model)
+            upstream.answered(model, candidate.own)
             return answer
     raise fault or UpstreamResting(1.0)
 
@@ -68,10 +68,17 @@ def _goes_on(admitted: Admitted, candidate: Candidate, error: UpstreamError) -> 
     if call.stop_reason is not None:  # it was cut off from here
         return False
     if error.began:
-        upstream.answered(model)
+        upstream.answered(model, candidate.own)
         return False
-    upstream.failed(model, error)
+    upstream.failed(model, error, candidate.own)
     return not is_fault_of_the_request(error)
+
+
+def _as_whose_key_it_was(candidate: Candidate, error: UpstreamError) -> UpstreamError:
+    """A tenant whose own key is refused is told so."""
+    if candidate.own is None or not is_refusal_of_the_key(error):
+        return error
+    return UpstreamRefused(f"{candidate.upstream.name} refused your tenant's own key for it", status=error.status)
 
 
 def _begin(runtime: Runtime, admitted: Admitted, candidate: Candidate, fault: UpstreamError | None) -> bool:

@@ -58,8 +58,10 @@ def run(runtime: Runtime, ask: Ask, *, relayed: bool = False) -> Answer:
         body = admitted.body(candidate)
         if relayed:
             parcel = pack(candidate.request, body, candidate.model)
-            return candidate.upstream.relay(parcel, call_id=call.held.call_id, on_cancel=call.on_stop)
-        return candidate.upstream.complete(body, call_id=call.held.call_id, on_cancel=call.on_stop)
+            return candidate.upstream.relay(
+                parcel, call_id=call.held.call_id, on_cancel=call.on_stop, own=candidate.own
+            )
+        return candidate.upstream.complete(body, call_id=call.held.call_id, on_cancel=call.on_stop, own=candidate.own)
 
     try:
         reply = first_answer(runtime, admitted, ask_one)
@@ -89,8 +91,10 @@ def open_stream(runtime: Runtime, ask: Ask, *, relayed: bool = False) -> Metered
         body = admitted.body(candidate)
         if relayed:
             parcel = pack(candidate.request, body, candidate.model)
-            return candidate.upstream.relay_stream(parcel, call_id=call.held.call_id, on_cancel=call.on_stop)
-        return candidate.upstream.open(body, call_id=call.held.call_id, on_cancel=call.on_stop)
+            return candidate.upstream.relay_stream(
+                parcel, call_id=call.held.call_id, on_cancel=call.on_stop, own=candidate.own
+            )
+        return candidate.upstream.open(body, call_id=call.held.call_id, on_cancel=call.on_stop, own=candidate.own)
 
     try:
         stream = first_answer(runtime, admitted, open_one)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from chatapi.domain.calls import HeldCall
 from chatapi.domain.endpoints import ENDPOINTS
@@ -12,8 +12,7 @@ from chatapi.domain.extras import NOTHING_ELSE, OTHER, Extras, Unit
 from chatapi.domain.limits import Need, Price
 from chatapi.domain.model_names import searches
 from chatapi.domain.model_request import ModelRequest
-from chatapi.domain.price_book import PriceBook
-from chatapi.domain.prices import per_million
+from chatapi.domain.prices import ModelPrice, per_million
 from chatapi.domain.token_prices import TokenPrices
 from chatapi.domain.usage import Usage
 from chatapi.logic.runtime import Runtime
@@ -34,13 +33,12 @@ def units_of(endpoint: str, request: ModelRequest) -> Extras:
     return NOTHING_ELSE
 
 
-def priced(prices: PriceBook, model: str, providers: Iterable[str | None], need: Need, units: Extras) -> Need:
-    """The need with the most that a token of it, and the call, can cost at whichever provider answers it; without a
-    price where one of them has none for it."""
+def priced(prices: Iterable[ModelPrice | None], need: Need, units: Extras) -> Need:
+    """The need with the most that a token of it, and the call, can cost at any of these prices; without a price where
+    one of them is unknown, or not known for this."""
     highest: Price | None = None
-    now, completes = datetime.now(UTC), need.completion_wanted > 0
-    for provider in providers:
-        price = prices.price(model, provider, now)
+    completes = need.completion_wanted > 0
+    for price in prices:
         if price is None:
             return need
         if units is NOTHING_ELSE:
@@ -53,12 +51,11 @@ def priced(prices: PriceBook, model: str, providers: Iterable[str | None], need:
     return replace(need, price=highest)
 
 
-def cost(prices: PriceBook, call: HeldCall, provider: str | None, usage: Usage, units: Extras) -> int | None:
-    """What a call cost in nano-dollars, at the price of when it was admitted. None: nobody knows.
+def cost(price: ModelPrice | None, call: HeldCall, usage: Usage, units: Extras) -> int | None:
+    """What a call cost in nano-dollars, at the price that held when it was admitted. None: nobody knows.
 
     What its reply used in a way that has no price is charged at the bound, where there is one: it is never free.
     """
-    price = prices.price(call.model, provider, call.admitted_at)
     known = None
     if price is not None:
         measured = usage.extras if units is NOTHING_ELSE else _together(usage.extras, units)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chatapi.domain.price_book import PriceBook
+from chatapi.logic.own_keys import KeyRing
 from chatapi.logic.passwords import Hasher
 from chatapi.logic.repeats import Repeats
 from chatapi.logic.running import RunningCalls
@@ -26,6 +27,7 @@ class Runtime:
     writer: LedgerWriter
     upstreams: Upstreams
     prices: PriceBook
+    keys: KeyRing
     hasher: Hasher
     turns: Turns
     repeats: Repeats

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from pathlib import Path
 from types import MappingProxyType
 
-from chatapi.settings.toml_tables import Table
+from chatapi.settings.toml_tables import Problems, Table
 from chatapi.settings.upstreams import ConfiguredPrice, Model
 
 TOKEN_KINDS = {  # each kind of token, and the kind that it is part of and must be priced before it
@@ -49,6 +50,20 @@ def read_model(table: Table) -> Model:
         reasons=reasons,
         prices=tuple(price for _, price in prices),
     )
+
+
+def read_price(values: Mapping[str, object]) -> tuple[ConfiguredPrice, list[tuple[str, str]]]:
+    """A price that stands in no file: the words of [[models.prices]] but for `from`.
+
+    Returns:
+        The price, and what is wrong with it, by key; where anything is, the price is of no use.
+    """
+    problems = Problems(Path(), {})
+    price = _read_price(Table(values, (), problems))
+    found = [(key, what) for key, what in problems.each() if key != "from"]
+    if "from" in values:
+        found.append(("from", "does not stand here; begins_at says it"))
+    return price, found
 
 
 def _read_price(table: Table) -> ConfiguredPrice:

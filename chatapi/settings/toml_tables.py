@@ -41,6 +41,10 @@ class Problems:
         """Whether anything is wrong with a key, or in what is under it."""
         return any(where[: len(path)] == path for _, where, _ in self._found)
 
+    def each(self) -> list[tuple[str, str]]:
+        """Each key that something is wrong with, dotted, and what."""
+        return [(_dotted(path), what) for _, path, what in self._found]
+
     def raise_if_any(self) -> None:
         """End the reading.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from chatapi.domain.calls import Admission, Decision, Grant, HeldCall, Refusal
+from chatapi.domain.calls import Admission, Decision, Grant, HeldCall, Outdated, Refusal
 from chatapi.domain.counters import Counter, CounterKey, counter_key, kept_counters, named_counters
 from chatapi.domain.limits import METRICS, NOTHING, Amount, Denial, Limit, Metric, Standing, decide
 from chatapi.domain.principals import Claims
@@ -169,6 +169,8 @@ class Asking:
             return repeat
         if not facts.allows(admission.model):
             return Refusal.MODEL_NOT_ALLOWED
+        if admission.planned is not None and not admission.planned.holds(facts.keys, moment.now):
+            return Outdated(facts.keys, moment.now)
         if admission.need.price is None and any(limit.metric is Metric.COST for limit, _ in seat.limits):
             return Refusal.UNPRICED
         standings = [measured.standing(moment.now) for measured in seat.measured]

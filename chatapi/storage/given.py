@@ -76,6 +76,10 @@ class Kind:
             return func.json_group_array(func.json_array(*columns))
         return cast(func.json_agg(func.json_build_array(*columns)), String)
 
+    def text_of(self, value: ColumnElement[Any]) -> ColumnElement[Any]:
+        """Bytes that are a text, as text."""
+        return cast(value, String) if self.is_sqlite else func.convert_from(value, literal_column("'UTF8'"))
+
 
 def insert_for(connection: Connection) -> Any:
     """The INSERT of this database that knows ON CONFLICT."""

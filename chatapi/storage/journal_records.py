@@ -21,7 +21,7 @@ import orjson
 
 from chatapi.domain.calls import Abandonment, Settlement
 
-VERSION = 2
+VERSION = 3
 """Of the item's fields. Whatever changes them (a test notices) makes a new version, and says how to read the old: what
 a field was that an older version did not have, says its default."""
 KINDS: dict[str, type[Settlement] | type[Abandonment]] = {"settlement": Settlement, "abandonment": Abandonment}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, delete, or_, select
+from sqlalchemy import Connection, Select, delete, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from chatapi.domain.calls import HeldCall
@@ -22,13 +23,36 @@ BATCH = 100
 FORGET_AFTER = timedelta(days=1)
 
 
-def renew(database: Database, worker_id: str) -> None:
-    """Say that this worker lives, by the database's clock."""
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A worker whose lease lives, and what it said of upstreams when it renewed it."""
+
+    id: str
+    host: str
+    pid: int
+    renewed_at: datetime
+    upstreams: str | None
+
+
+def living(connection: Connection, now: datetime, lease_s: float) -> list[Worker]:
+    """The workers whose lease lives, by host and process."""
+    columns = workers.c
+    statement = (
+        select(columns.id, columns.host, columns.pid, columns.renewed_at, columns.upstreams)
+        .where(columns.renewed_at > now - timedelta(seconds=lease_s))
+        .order_by(columns.host, columns.pid, columns.id)
+    )
+    return [Worker(**row) for row in connection.execute(statement).mappings()]
+
+
+def renew(database: Database, worker_id: str, upstreams: str | None = None) -> None:
+    """Say that this worker lives, by the database's clock, and how upstreams are, where that is given."""
     with database.write(urgent=True) as connection:
         now = database.now(connection)
-        row = {"id": worker_id, "host": socket.gethostname(), "pid": os.getpid(), "started_at": now, "renewed_at": now}
+        said = {"renewed_at": now} if upstreams is None else {"renewed_at": now, "upstreams": upstreams}
+        row = {"id": worker_id, "host": socket.gethostname(), "pid": os.getpid(), "started_at": now, **said}
         insert: postgresql.Insert | sqlite.Insert = insert_for(connection)(workers).values(row)
-        connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_={"renewed_at": now}))
+        connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_=said))
 
 
 def ping(database: Database) -> None:

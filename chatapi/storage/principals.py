@@ -11,13 +11,14 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, Executable, FromClause, Text, and_, case, cast, func, literal_column, select
 
+from chatapi.domain.calls import OwnKeys
 from chatapi.domain.counters import Named
 from chatapi.domain.effective_limits import Defaults, Granted, LimitRow, LimitScope, effective_limits, named_by
 from chatapi.domain.limits import Limit, Metric, Scope
 from chatapi.domain.model_names import allowed
 from chatapi.domain.principals import Claims
 from chatapi.domain.windows import Moment, Window, Zone
-from chatapi.storage.admin_tables import grants
+from chatapi.storage.admin_tables import grants, upstream_keys
 from chatapi.storage.columns import ID
 from chatapi.storage.engine import Database
 from chatapi.storage.given import Kind, Statement, Types, read_stamp
@@ -71,6 +72,7 @@ class Facts:
         rules: the limits that hold for it.
         models: patterns of the models that are allowed, in as many lists as there are: each must have one that fits.
         clamps: whether a call that fits under its limits only with a shorter completion is shortened, or denied.
+        keys: the tenant's own keys for upstreams, sealed.
     """
 
     in_force: bool
@@ -78,6 +80,7 @@ class Facts:
     rules: Rules
     models: tuple[tuple[str, ...], ...] = ()
     clamps: bool = True
+    keys: OwnKeys = ()
 
     def allows(self, model: str) -> bool:
         """Whether the principal may use this model (no alias)."""
@@ -163,13 +166,19 @@ def _read(row: Sequence[Any], book: RuleBook, now: datetime) -> Facts:
     )
     models = tuple(read_patterns(text) for text in patterns if text is not None)
     renewed = None if renewed_at is None else read_stamp(renewed_at)
-    return Facts(in_force, renewed, rules, models, near_limit != "refuse")
+    return Facts(in_force, renewed, rules, models, near_limit != "refuse", read_keys(row[15] or "[]"))
 
 
 @lru_cache(maxsize=4096)
 def read_patterns(text: str) -> tuple[str, ...]:
     """The patterns of a JSON text, as tenants, users and access tokens have it in their `models`."""
     return tuple(orjson.loads(text))
+
+
+@lru_cache(maxsize=4096)
+def read_keys(text: str) -> OwnKeys:
+    """The own keys of a JSON text of lists `[upstream, sealed key]`."""
+    return tuple(sorted((upstream, sealed) for upstream, sealed in orjson.loads(text)))
 
 
 def _moments(kind: Kind, given: FromClause) -> list[Executable]:
@@ -192,6 +201,8 @@ def _facts(kind: Kind, given: FromClause) -> list[Executable]:
         grants.c.window_key.in_([given.c.day, month]),
         grants.c.withdrawn_at.is_(None),
     )
+    own_keys = select(kind.json_lists(upstream_keys.c.upstream, kind.text_of(upstream_keys.c.sealed_key)))
+    own_keys = own_keys.where(upstream_keys.c.tenant_id == given.c.tenant_id)
     # Whose it is, is no part of how it is found: by the user all their earlier access tokens would be read through.
     token = and_(access_tokens.c.tenant_id == given.c.tenant_id, access_tokens.c.jti == given.c.jti)
     expires_at = case((access_tokens.c.user_id == given.c.user_id, access_tokens.c.expires_at))
@@ -215,6 +226,7 @@ def _facts(kind: Kind, given: FromClause) -> list[Executable]:
             tenants.c.near_limit,
             set_limits.correlate(given).scalar_subquery(),
             granted.correlate(given).scalar_subquery(),
+            own_keys.correlate(given).scalar_subquery(),
         ).select_from(here)
     ]
 

@@ -29,7 +29,7 @@ class Ticket:
     def abandon(self, error: DatabaseUnavailable) -> None:
         """Nobody knows whether the admission was written: from now on it is to be ended, and will have failed."""
         assert isinstance(self.item, Admission)
-        self.item, self.tries, self._error = Abandonment(self.item), 0, error
+        self.item, self.tries, self._error = Abandonment(self.item._replace(planned=None)), 0, error
         self.give_up_at = time.monotonic() + OWING_S
 
     def finish(self, outcome: Decision | bool) -> None:

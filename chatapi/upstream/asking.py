@@ -25,14 +25,27 @@ STREAM_HEADERS = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
 
 
 def ask(
-    client: openai.OpenAI, timeouts: Timeouts, body: Mapping[str, object], call_id: str, cutoff: Cutoff
+    client: openai.OpenAI,
+    timeouts: Timeouts,
+    body: Mapping[str, object],
+    call_id: str,
+    cutoff: Cutoff,
+    account: Mapping[str, str | None],
 ) -> Exchange:
     """Send a chat completion to the upstream; return when the status and headers of its answer have come.
+
+    Args:
+        client: sends it.
+        timeouts: the upstream's.
+        body: what is asked.
+        call_id: goes along as a header.
+        cutoff: may cut the call off.
+        account: headers that it has instead of the client's own (`account_headers`).
 
     Raises:
         UpstreamError: there is no answer, or it is not 200, or the call was cut off.
     """
-    headers = {CALL_ID_HEADER: call_id, UNREAD_HEADER: "stream"}
+    headers = {CALL_ID_HEADER: call_id, UNREAD_HEADER: "stream", **without_none(account)}
     if body.get("stream"):
         headers |= STREAM_HEADERS
     if cutoff.is_cancelled():
@@ -47,6 +60,11 @@ def ask(
     exchange = Exchange(Decoded(response), timeouts, started_at, key_in(response.request.headers))
     cutoff.bind(exchange.close)
     return exchange
+
+
+def without_none(headers: Mapping[str, str | None]) -> dict[str, str | openai.Omit]:
+    """Headers as the client takes them."""
+    return {name: openai.omit if value is None else value for name, value in headers.items()}
 
 
 def _spelled_out(value: object) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx2
 
@@ -19,12 +19,12 @@ class Letterhead:
     Args:
         url: where to.
         headers: all but the call's id, the body's length and, of a form, its media type.
-        key: the upstream's key among them, to be struck out of what it says.
+        key: the key among them, to be struck out of what the upstream says. Neither is in `repr`.
     """
 
     url: httpx2.URL
-    headers: tuple[tuple[bytes, bytes], ...]
-    key: str
+    headers: tuple[tuple[bytes, bytes], ...] = field(repr=False)
+    key: str = field(repr=False)
 
     def lines(self, target_prefix: bytes) -> bytes:
         """The request line and the headers, up to where the call's id goes; `target_prefix` is for a proxy."""

@@ -11,10 +11,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from chatapi.domain.routing import Breakers
+from chatapi.domain.upstream_status import ModelStatus
 from chatapi.errors import UpstreamBusy, UpstreamError, UpstreamRateLimited, UpstreamRefused
 from chatapi.settings.upstreams import Upstream as Described
 from chatapi.upstream.byte_stream import RelayedStream
 from chatapi.upstream.cutoff import Cutoff
+from chatapi.upstream.health import Health
+from chatapi.upstream.own_keys import OwnKey
 from chatapi.upstream.parcel import Parcel
 from chatapi.upstream.reply import UpstreamReply
 from chatapi.upstream.targets import Target
@@ -32,11 +35,19 @@ LONGEST_REST_S = 60  # so long an upstream that is rate limited is believed; the
 
 def is_fault_of_the_request(error: UpstreamError) -> bool:
     """Whether any upstream would refuse the same. That it refuses this gateway's key is its own affair."""
-    return isinstance(error, UpstreamRefused) and error.status not in NOT_OURS_TO_ASK
+    return isinstance(error, UpstreamRefused) and not is_refusal_of_the_key(error)
+
+
+def is_refusal_of_the_key(error: UpstreamError) -> bool:
+    """Whether it is the key that was refused, and not what was asked."""
+    return isinstance(error, UpstreamRefused) and error.status in NOT_OURS_TO_ASK
 
 
 class Upstream:
     """One configured upstream. Its client is made on first use, by one thread, and shared by all.
+
+    A call may go out with a tenant's own key (`own`) instead of the installation's: on the same connections, and on the
+    tenant's account. What becomes of it is not counted for the others.
 
     Args:
         described: what it is called, what it serves, and its weight.
@@ -53,28 +64,33 @@ class Upstream:
         self.patterns = described.models
         self.name_of = described.name_of
         self._breakers = breakers
+        self._health = Health()
         self._target = target
         self._wire: Wire | None = None
         self._lock = threading.Lock()
 
-    def rests_s(self, model: str) -> float:
+    def rests_s(self, model: str, own: OwnKey | None = None) -> float:
         """How many seconds it is left alone with this model from now on; 0 when it may be called."""
-        return self._breakers.of(model).opens_after_s if self._breakers is not None else 0.0
+        return self._breakers.of(model, own).opens_after_s if self._breakers is not None else 0.0
 
-    def take(self, model: str) -> bool:
+    def take(self, model: str, own: OwnKey | None = None) -> bool:
         """Whether a call may be sent now; one that was sent must be told of: `answered` or `failed`."""
-        return self._breakers is None or self._breakers.of(model).take()
+        return self._breakers is None or self._breakers.of(model, own).take()
 
-    def answered(self, model: str) -> None:
+    def answered(self, model: str, own: OwnKey | None = None) -> None:
         """It has answered a call, or begun to."""
         if self._breakers is not None:
-            self._breakers.of(model).succeeded()
+            self._breakers.of(model, own).succeeded()
+        if own is None:
+            self._health.of(model)
 
-    def failed(self, model: str, error: UpstreamError) -> None:
+    def failed(self, model: str, error: UpstreamError, own: OwnKey | None = None) -> None:
         """A call to it has failed like this, before its answer began."""
+        if own is None and not is_fault_of_the_request(error):
+            self._health.of(model).fail(error)
         if self._breakers is None or isinstance(error, UpstreamBusy):
             return
-        breaker = self._breakers.of(model)
+        breaker = self._breakers.of(model, own)
         if isinstance(error, UpstreamRateLimited):
             breaker.rest(min(error.retry_after_s or SHORTEST_REST_S, LONGEST_REST_S))
         elif is_fault_of_the_request(error):
@@ -82,7 +98,19 @@ class Upstream:
         else:
             breaker.failed()
 
-    def complete(self, body: Mapping[str, object], *, call_id: str, on_cancel: OnCancel | None = None) -> UpstreamReply:
+    def statuses(self, in_flight: Mapping[str, int]) -> list[ModelStatus]:
+        """How each model fares that was asked for here; `in_flight` says of how many calls no end is known yet."""
+        breaker_of = None if self._breakers is None else self._breakers.of
+        return list(self._health.statuses(self.name, in_flight, breaker_of))
+
+    def complete(
+        self,
+        body: Mapping[str, object],
+        *,
+        call_id: str,
+        on_cancel: OnCancel | None = None,
+        own: OwnKey | None = None,
+    ) -> UpstreamReply:
         """Make a plain chat completion with the openai client; `body` goes out without `stream` and `stream_options`.
 
         Args:
@@ -90,13 +118,21 @@ class Upstream:
             call_id: goes along as a header.
             on_cancel: is given, before anything is sent, a function that cuts the call off from any thread or greenlet;
                 what blocks then ends at once with an error.
+            own: the key to send it with; None: the installation's.
 
         Raises:
             UpstreamError: saying what went wrong and whether the model may have run.
         """
-        return self._connected().complete(body, call_id, _cutoff(on_cancel))
+        return self._connected().complete(body, call_id, _cutoff(on_cancel), own)
 
-    def open(self, body: Mapping[str, object], *, call_id: str, on_cancel: OnCancel | None = None) -> RelayedStream:
+    def open(
+        self,
+        body: Mapping[str, object],
+        *,
+        call_id: str,
+        on_cancel: OnCancel | None = None,
+        own: OwnKey | None = None,
+    ) -> RelayedStream:
         """Open a stream with the openai client; `body` goes out with `stream`. Returns once the status is known.
 
         Args: as above.
@@ -104,22 +140,26 @@ class Upstream:
         Raises:
             UpstreamError: as above.
         """
-        return self._connected().open(body, call_id, _cutoff(on_cancel))
+        return self._connected().open(body, call_id, _cutoff(on_cancel), own)
 
-    def relay(self, parcel: Parcel, *, call_id: str, on_cancel: OnCancel | None = None) -> UpstreamReply:
+    def relay(
+        self, parcel: Parcel, *, call_id: str, on_cancel: OnCancel | None = None, own: OwnKey | None = None
+    ) -> UpstreamReply:
         """Send a request whose reply is whole; its bytes go out as they are.
 
         Args and raises: as above.
         """
-        return self._connected().relay(parcel, call_id, _cutoff(on_cancel))
+        return self._connected().relay(parcel, call_id, _cutoff(on_cancel), own)
 
-    def relay_stream(self, parcel: Parcel, *, call_id: str, on_cancel: OnCancel | None = None) -> RelayedStream:
+    def relay_stream(
+        self, parcel: Parcel, *, call_id: str, on_cancel: OnCancel | None = None, own: OwnKey | None = None
+    ) -> RelayedStream:
         """Send a request whose reply comes piece by piece; its bytes go out as they are. Returns once the status is
         known.
 
         Args and raises: as above.
         """
-        return self._connected().relay_stream(parcel, call_id, _cutoff(on_cancel))
+        return self._connected().relay_stream(parcel, call_id, _cutoff(on_cancel), own)
 
     def models(self) -> list[ListedModel]:
         """What it lists as its models, by its own names.

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from chatapi.domain.routing import Breaker, Breakers, RetryBudget, in_order
 from chatapi.errors import ConfigurationError, InvalidRequest, UpstreamResting
 from chatapi.settings import Settings
 from chatapi.settings.upstreams import Upstream as Described
 from chatapi.settings.upstreams import UpstreamsFile
+from chatapi.upstream.own_keys import OwnKey
 from chatapi.upstream.targets import build_target, target_of
 from chatapi.upstream.upstream import Upstream
 
 NO_FILE = UpstreamsFile(upstreams=())
+NO_OWN_KEYS: Mapping[str, OwnKey] = MappingProxyType({})
 
 
 class Upstreams:
@@ -38,8 +41,13 @@ class Upstreams:
         """The model that a name stands for: an alias's target, or itself."""
         return self._resolved(name)
 
-    def serving(self, model: str) -> list[Upstream]:
+    def serving(self, model: str, own: Mapping[str, OwnKey] = NO_OWN_KEYS) -> list[Upstream]:
         """Who may answer for a model (no alias), in the order in which they are to be tried for one call.
+
+        Args:
+            model: that is asked for.
+            own: by upstream, the tenant's own keys. Where it has one for any that serves the model, only those may
+                answer that it has one for: it means to pay there itself, so nobody else is to.
 
         Raises:
             ConfigurationError: no upstream is configured.
@@ -52,9 +60,11 @@ class Upstreams:
         if not serving:
             problem = f"The model `{model}` does not exist or you do not have access to it."
             raise InvalidRequest(problem, code="model_not_found", status=404)
-        ready = [upstream for upstream in serving if not upstream.rests_s(model)]
+        if own:
+            serving = [upstream for upstream in serving if upstream.name in own] or serving
+        ready = [upstream for upstream in serving if not upstream.rests_s(model, own.get(upstream.name))]
         if not ready:
-            raise UpstreamResting(min(upstream.rests_s(model) for upstream in serving))
+            raise UpstreamResting(min(upstream.rests_s(model, own.get(upstream.name)) for upstream in serving))
         return in_order(ready) if len(ready) > 1 else ready
 
     def warm_up(self) -> None:

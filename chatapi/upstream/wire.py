@@ -17,6 +17,7 @@ from chatapi.upstream.clients import build_client, build_transport
 from chatapi.upstream.cutoff import Cutoff
 from chatapi.upstream.forms import FORMS
 from chatapi.upstream.listing import ListedModel, list_models
+from chatapi.upstream.own_keys import OwnKey, account_headers
 from chatapi.upstream.parcel import Parcel
 from chatapi.upstream.relay import Relay
 from chatapi.upstream.reply import UpstreamReply
@@ -39,6 +40,7 @@ class Wire:
             read=min(timeouts.first_byte_s, timeouts.deadline_s),
         )
         transport = build_transport(target, timeout)
+        self._kind = target.kind
         self._timeouts = timeouts
         self._client = build_client(target, transport, timeout)
         self._relay = Relay(self._client, transport, target)
@@ -47,24 +49,29 @@ class Wire:
         """Close the connections."""
         self._client.close()
 
-    def complete(self, body: Mapping[str, object], call_id: str, cutoff: Cutoff) -> UpstreamReply:
+    def complete(
+        self, body: Mapping[str, object], call_id: str, cutoff: Cutoff, own: OwnKey | None = None
+    ) -> UpstreamReply:
         """Make a plain chat completion with the openai client.
 
         Raises:
             UpstreamError: saying what went wrong and whether the model may have run.
         """
         whole = {name: value for name, value in body.items() if name not in {"stream", "stream_options"}}
-        exchange = ask(self._client, self._timeouts, whole, call_id, cutoff)
+        exchange = ask(self._client, self._timeouts, whole, call_id, cutoff, account_headers(self._kind, own))
         with _begun():
             return read_reply(exchange, CHAT)
 
-    def open(self, body: Mapping[str, object], call_id: str, cutoff: Cutoff) -> RelayedStream:
+    def open(
+        self, body: Mapping[str, object], call_id: str, cutoff: Cutoff, own: OwnKey | None = None
+    ) -> RelayedStream:
         """Open a streamed chat completion with the openai client.
 
         Raises:
             UpstreamError: as above.
         """
-        exchange = ask(self._client, self._timeouts, {**body, "stream": True}, call_id, cutoff)
+        account = account_headers(self._kind, own)
+        exchange = ask(self._client, self._timeouts, {**body, "stream": True}, call_id, cutoff, account)
         with _begun():
             return read_stream(exchange, CHAT, pass_usage=False)
 
@@ -76,25 +83,25 @@ class Wire:
         """
         return list_models(self._client, self._timeouts)
 
-    def relay(self, parcel: Parcel, call_id: str, cutoff: Cutoff) -> UpstreamReply:
+    def relay(self, parcel: Parcel, call_id: str, cutoff: Cutoff, own: OwnKey | None = None) -> UpstreamReply:
         """Relay a request whose reply is whole.
 
         Raises:
             UpstreamError: as above.
         """
         form = FORMS[parcel.form]
-        exchange = self._relay.send(parcel, form.path, call_id, cutoff)
+        exchange = self._relay.send(parcel, form.path, call_id, cutoff, own)
         with _begun():
             return read_reply(exchange, form)
 
-    def relay_stream(self, parcel: Parcel, call_id: str, cutoff: Cutoff) -> RelayedStream:
+    def relay_stream(self, parcel: Parcel, call_id: str, cutoff: Cutoff, own: OwnKey | None = None) -> RelayedStream:
         """Relay a request whose reply comes piece by piece.
 
         Raises:
             UpstreamError: as above.
         """
         form = FORMS[parcel.form]
-        exchange = self._relay.send(parcel, form.path, call_id, cutoff)
+        exchange = self._relay.send(parcel, form.path, call_id, cutoff, own)
         with _begun():
             return read_stream(exchange, form, pass_usage=parcel.pass_usage)
 

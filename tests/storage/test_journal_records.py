@@ -56,7 +56,7 @@ def test_whoever_changes_what_is_journalled_makes_a_new_version() -> None:
     )
     shapes = {part.__name__: tuple(get_type_hints(part)) for part in parts}
     assert (VERSION, shapes) == (
-        2,
+        3,
         {
             "Settlement": ("call", "state", "charge", "ended", "attempt", "upstream_id", "number"),
             "Charge": ("answered", "usage", "cost"),
@@ -76,7 +76,7 @@ def test_whoever_changes_what_is_journalled_makes_a_new_version() -> None:
             "Claims": ("tenant_id", "user_id", "jti"),
             "Admission": (
                 *("call_id", "claims", "worker_id", "endpoint", "model", "upstream", "need", "deadline_s", "key"),
-                "sent_model",
+                *("sent_model", "planned"),
             ),
             "IdempotencyKey": ("digest", "request_digest"),
             "Need": ("prompt_bound", "completion_wanted", "completion_least", "choices", "loose", "price"),
