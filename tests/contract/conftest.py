@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.gateway import Gateway
 from tests.support.me import Reader
+from tests.support.office import Office, open_office
 from tests.support.users import User
 
 
@@ -22,3 +23,8 @@ def token(gateway: Gateway, user: User) -> str:
 @pytest.fixture
 def read(gateway: Gateway, token: str) -> Reader:
     return Reader.of(gateway, token)
+
+
+@pytest.fixture
+def office(gateway: Gateway) -> Office:
+    return open_office(gateway)
