@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 import time
 from collections import defaultdict
@@ -44,7 +45,7 @@ class Delivery:
 class Receiver:
     """Answers each path with its statuses one after the other, the last one for ever; 200 where none is set."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self._answers: dict[str, list[int]] = defaultdict(lambda: [200])
         self._got: list[Delivery] = []
         self._changed = threading.Condition()
@@ -75,8 +76,9 @@ class Receiver:
                 """A client that has gone is none."""
 
         self._closing = threading.Event()
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._server = Server((host, port), Handler)
+        self.port = self._server.server_port
+        self.url = f"http://{host}:{self.port}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def answer(self, path: str, *statuses: int) -> None:
@@ -99,6 +101,10 @@ class Receiver:
                 self._changed.wait(left)
         return found
 
+    def speak_tls(self, context: ssl.SSLContext) -> None:
+        """From the next connection on."""
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+
     def close(self) -> None:
         self._closing.set()
         self._server.shutdown()
@@ -113,9 +119,9 @@ class Receiver:
 
 
 @contextmanager
-def receiving() -> Iterator[Receiver]:
+def receiving(host: str = "127.0.0.1", port: int = 0) -> Iterator[Receiver]:
     """A receiver that ends with the block."""
-    receiver = Receiver()
+    receiver = Receiver(host, port)
     try:
         yield receiver
     finally:
