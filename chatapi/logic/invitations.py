@@ -52,7 +52,7 @@ class Invitation:
 def issue(runtime: Runtime, made: Change, user: User) -> Invitation:
     """Make the one invitation that this user has from now on, and record that; an earlier one ends."""
     secret = secrets.token_bytes(SECRET_BYTES)
-    expires_at = made.now + timedelta(days=runtime.settings.invitation_days)
+    expires_at = made.now.replace(microsecond=0) + timedelta(days=runtime.settings.invitation_days)
     invitations.put(made.connection, user.tenant_id, user.id, KeptInvitation(_digest(secret), expires_at))
     told = {"expires_at": f"{expires_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"}
     made.record("user.invite", user.tenant_id, "user", user.username, after=told)
