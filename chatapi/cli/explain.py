@@ -8,6 +8,7 @@ import orjson
 from chatapi.cli.context import with_runtime
 from chatapi.cli.output import EXIT_CODES
 from chatapi.logic import explain as logic
+from chatapi.logic import price_overrides
 from chatapi.logic.runtime import Runtime
 from chatapi.logic.sentences import sentences
 
@@ -23,6 +24,7 @@ def explain(runtime: Runtime, call: str, *, as_json: bool) -> None:
     The id stands in the log, in the ledger, and in what upstreams were sent as X-ChatAPI-Call-Id. docs/explain.md says
     what each part means.
     """
+    price_overrides.load(runtime)
     found = logic.any_call(runtime, call)
     if as_json:
         record = logic.as_record(found) | {"sentences": sentences(found)}

@@ -19,6 +19,8 @@ COMMANDS = {  # where each one is: only the one that is called is imported, beca
     "limits": "chatapi.cli.limits",
     "grants": "chatapi.cli.grants",
     "models": "chatapi.cli.models",
+    "upstreams": "chatapi.cli.upstreams",
+    "upstream-keys": "chatapi.cli.keys",
     "usage": "chatapi.cli.ledger",
     "statement": "chatapi.cli.statements",
     "explain": "chatapi.cli.explain",

@@ -1,18 +1,15 @@
-"""`chatapi models`: say who may use which, show what they cost."""
+"""`chatapi models`: say who may use which; with `cli/prices.py`, what they cost."""
 
 from __future__ import annotations
-
-from datetime import UTC, datetime
 
 import click
 
 from chatapi.cli.context import with_runtime
 from chatapi.cli.output import EXIT_CODES, show
-from chatapi.domain.money import in_dollars
+from chatapi.cli.prices import drop_price, list_overrides, price, set_price
 from chatapi.errors import InvalidInput
 from chatapi.logic import permissions
 from chatapi.logic.actors import command_actor
-from chatapi.logic.pricing import prices_of
 from chatapi.logic.runtime import Runtime
 from chatapi.logic.tenants import tenant_of_id, tenant_of_name
 from chatapi.logic.users import user_of_name
@@ -23,7 +20,7 @@ of_user = click.option("--user", help="This user; what its tenant may not use, i
 
 @click.group(epilog=EXIT_CODES)
 def models() -> None:
-    """Say which models tenants and users may use, and show what models cost."""
+    """Say which models tenants and users may use, and what models cost."""
 
 
 @models.command(epilog=EXIT_CODES)
@@ -64,21 +61,6 @@ def allowed(runtime: Runtime, tenant: str | None, user: str | None, *, as_json: 
     show(rows, ("whose", "models"), as_json=as_json)
 
 
-@models.command("price", epilog=EXIT_CODES)
-@click.argument("names", metavar="MODEL...", nargs=-1, required=True)
-@click.option("--json", "as_json", is_flag=True, help="A JSON list; nano-dollars per million tokens, null is unknown.")
-@with_runtime
-def price(runtime: Runtime, names: tuple[str, ...], *, as_json: bool) -> None:
-    """Show what a million tokens of models cost today, at each upstream that serves them, and where that is from."""
-    rows = [row for name in names for row in prices_of(runtime, name, datetime.now(UTC))]
-    if not as_json:
-        rows = [
-            row | {kind: "unknown" if row[kind] is None else in_dollars(int(str(row[kind]))) for kind in KINDS}
-            for row in rows
-        ]
-    show(rows, ("model", "upstream", *KINDS, "source"), as_json=as_json)
-
-
 def _ids(runtime: Runtime, tenant: str | None, user: str | None) -> tuple[str, str | None]:
     """The ids of the tenant, or of the user and its tenant, that is named."""
     if tenant is not None and user is None:
@@ -89,4 +71,5 @@ def _ids(runtime: Runtime, tenant: str | None, user: str | None) -> tuple[str, s
     raise InvalidInput("Name a tenant or a user, and not both.")
 
 
-KINDS = ("prompt", "cached_prompt", "completion")
+for command in (price, set_price, list_overrides, drop_price):
+    models.add_command(command)

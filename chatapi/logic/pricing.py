@@ -76,7 +76,8 @@ def prices_of(runtime: Runtime, name: str, at: datetime) -> list[dict[str, objec
         kinds = {"prompt": tokens.prompt, "cached_prompt": tokens.cached, "completion": tokens.completion}
         costs = {kind: per_million(each) for kind, each in kinds.items()}
         source = None if price is None else price.source
-        rows.append({"model": model, "upstream": upstream.name, **costs, "source": source})
+        since = None if price is None or price.since is None else price.since.isoformat()
+        rows.append({"model": model, "upstream": upstream.name, **costs, "source": source, "since": since})
     return rows
 
 

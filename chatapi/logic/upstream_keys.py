@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chatapi.domain.actors import Actor
+from chatapi.domain.names import can_be_kept
 from chatapi.domain.principals import Role
 from chatapi.errors import Forbidden, InvalidInput, NotFound
 from chatapi.logic.changes import change
@@ -89,7 +90,7 @@ def remove_key(runtime: Runtime, actor: Actor, tenant_id: str, upstream: str) ->
     """
     with change(runtime, actor, Role.ADMIN, tenant_id) as made:
         tenant = tenant_to_change(made.connection, tenant_id)
-        old = storage.find(made.connection, tenant.id, upstream)
+        old = storage.find(made.connection, tenant.id, upstream) if can_be_kept(upstream) else None
         if old is None:
             raise NotFound("The tenant has no key of its own for this upstream.")
         storage.remove(made.connection, tenant.id, upstream)

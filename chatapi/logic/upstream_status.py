@@ -8,8 +8,10 @@ from datetime import datetime
 
 from chatapi.domain.upstream_status import ModelStatus, merged, read, written
 from chatapi.logic.runtime import Runtime
+from chatapi.settings.upstreams import Kind
 from chatapi.storage import leases
 from chatapi.storage.leases import Worker
+from chatapi.upstream.upstream import Upstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class UpstreamStatus:
     """
 
     name: str
-    kind: str | None
+    kind: Kind | None
     weight: int | None
     serves: tuple[str, ...]
     models: list[tuple[ModelStatus, list[Seen]]]
@@ -65,12 +67,8 @@ def upstream_statuses(runtime: Runtime) -> tuple[list[UpstreamStatus], datetime]
     return [_status(name, configured.get(name), seen[name]) for name in names], now
 
 
-def _status(name: str, known: object, seen: dict[str, list[Seen]]) -> UpstreamStatus:
+def _status(name: str, known: Upstream | None, seen: dict[str, list[Seen]]) -> UpstreamStatus:
     models = [(merged([each.status for each in some]), some) for _, some in sorted(seen.items())]
-    return UpstreamStatus(
-        name=name,
-        kind=getattr(known, "kind", None),
-        weight=getattr(known, "weight", None),
-        serves=getattr(known, "patterns", ()),
-        models=models,
-    )
+    if known is None:
+        return UpstreamStatus(name, None, None, (), models)
+    return UpstreamStatus(name, known.kind, known.weight, known.patterns, models)
