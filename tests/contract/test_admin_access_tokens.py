@@ -8,50 +8,12 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from threading import Barrier
-from typing import Any
 
-import pytest
-
-from tests.support.access_tokens import MINE, Caller, add_person, path_of
+from tests.support.access_tokens import MINE, Caller, add_person, is_served, path_of, trail_of
 from tests.support.gateway import Gateway
 from tests.support.limits import ask
 from tests.support.me import Reader, claims_of, limits_of
-from tests.support.routes import NO_SUCH_TOKEN, refused_error
 from tests.support.users import PASSWORD, User
-
-
-@pytest.fixture
-def me(gateway: Gateway, token: str) -> Caller:
-    return Caller(gateway, token)
-
-
-@pytest.fixture
-def admin(gateway: Gateway, user: User) -> Caller:
-    """Of the user's tenant."""
-    return Caller(gateway, gateway.token(add_person(gateway, f"admin-of-{user.name}", user.tenant, "admin")))
-
-
-@pytest.fixture
-def operator(gateway: Gateway, user: User) -> Caller:
-    """Of the installation; a user of the same tenant."""
-    return Caller(gateway, gateway.token(add_person(gateway, f"operator-at-{user.name}", user.tenant, "operator")))
-
-
-def is_served(gateway: Gateway, token: str) -> bool:
-    """Whether a call with this JWT is answered; if not, that it was revoked or its like is what is said."""
-    answer = ask(gateway, token)
-    if answer.status_code == 200:
-        return True
-    assert answer.status_code == 401
-    assert refused_error(answer) == NO_SUCH_TOKEN
-    return False
-
-
-def trail_of(gateway: Gateway, operator: Caller, subject: str) -> list[dict[str, Any]]:
-    answer = operator.ask("GET", "/admin/trail", params={"subject": subject})
-    assert answer.status_code == 200, answer.text
-    found: list[dict[str, Any]] = answer.json()["data"]
-    return found
 
 
 def test_a_named_access_token_is_shown_once_and_knows_its_name_models_and_expiry(gateway: Gateway, me: Caller) -> None:
@@ -140,7 +102,7 @@ def test_a_revoked_access_token_ends_at_once_in_every_process_and_its_name_is_fr
 
 def test_an_access_token_expires_when_it_says_and_never_later_than_is_allowed(gateway: Gateway, me: Caller) -> None:
     now = datetime.now(UTC)
-    until = (now + timedelta(seconds=3)).replace(microsecond=0)
+    until = (now + timedelta(seconds=4)).replace(microsecond=0)
     made = me.add("short", expires_at=until.isoformat())
     assert datetime.fromisoformat(made["expires_at"]) == until
     assert is_served(gateway, made["access_token"])
@@ -193,15 +155,6 @@ def test_of_creations_of_one_name_at_the_same_time_one_makes_it(gateway: Gateway
     with ThreadPoolExecutor(callers) as pool:
         assert sorted(pool.map(make, range(callers))) == [201] + [409] * (callers - 1)
     assert len(me.listed(name="one")) == 1
-
-
-def test_a_user_has_so_many_named_access_tokens_and_no_more(gateway: Gateway, user: User, me: Caller) -> None:
-    few = {"CHATAPI_ACCESS_TOKENS_PER_USER": "2"}
-    for name, code in (("a", 0), ("b", 0), ("c", 1)):
-        assert gateway.run("access-tokens", "add", user.name, name, environment=few).returncode == code
-    gateway.cli("access-tokens", "revoke", user.name, "a")
-    gateway.cli("access-tokens", "add", user.name, "c", environment=few)
-    assert sorted(each["name"] or "" for each in me.listed(state="live")) == ["", "b", "c"]
 
 
 def test_pages_neither_miss_nor_repeat_an_access_token(me: Caller, admin: Caller) -> None:
@@ -283,87 +236,3 @@ def test_whoever_is_given_a_higher_role_logs_in_anew(gateway: Gateway, user: Use
     gateway.cli("users", "set-role", user.name, "operator")
     assert not is_served(gateway, made) and not is_served(gateway, me.token)
     assert gateway.exchange(user.name).status_code == 201
-
-
-def test_a_new_password_ends_every_access_token_of_its_user(
-    gateway: Gateway, user: User, me: Caller, operator: Caller, admin: Caller
-) -> None:
-    named = me.add()["access_token"]
-    body = {"current_password": PASSWORD, "new_password": "another pässword"}
-    me("POST", "/v1/me/password", 204, json=body)
-    assert not is_served(gateway, named) and not is_served(gateway, me.token)
-    assert gateway.exchange(user.name, address=gateway.address()).status_code == 401
-    answer = gateway.exchange(user.name, "another pässword")
-    assert answer.status_code == 201
-    assert is_served(gateway, answer.json()["message"]["token"]) and is_served(gateway, admin.token)
-    (entry,) = [each for each in trail_of(gateway, operator, user.name) if each["actor"] == user.name]
-    assert (entry["action"], entry["before"], entry["after"]) == ("user.change_password", None, None)
-
-
-def test_a_wrong_current_password_changes_nothing_and_counts_as_a_failed_login(
-    gateway: Gateway, user: User, me: Caller
-) -> None:
-    here = {"X-Forwarded-For": gateway.address()}
-    wrong = {"current_password": "wrong", "new_password": "another password"}
-    for bad in ("", "bell\a", "x" * 5000):
-        me("POST", "/v1/me/password", 400, json={"current_password": PASSWORD, "new_password": bad}, headers=here)
-    for number in range(5):
-        answer = me.ask("POST", "/v1/me/password", json=wrong | {"current_password": f"wrong {number}"}, headers=here)
-        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "current_password")
-    answer = me.ask("POST", "/v1/me/password", json=wrong, headers=here)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "too_many_failed_logins")
-    assert int(answer.headers["retry-after"]) > 0
-    assert gateway.exchange(user.name, address=here["X-Forwarded-For"]).status_code == 429, "it is the same count"
-    again = gateway.exchange(user.name, address=gateway.address())
-    assert (again.status_code, again.json()["message"]["token"]) == (200, me.token)
-
-
-def test_commands_write_the_jwt_alone_and_list_and_revoke_by_name(gateway: Gateway, user: User, admin: Caller) -> None:
-    done = gateway.run(
-        *("access-tokens", "add", user.name, "report", "--days", "7", "--model", "tiny"),
-        *("--limit", "requests/day=2", "--limit", "cost/month/openai/gpt=4=1.50", "--limit", "requests/at-once=3"),
-    )
-    assert done.returncode == 0, done.stderr
-    jwt = done.stdout.removesuffix("\n")
-    assert "\n" not in jwt and is_served(gateway, jwt) and "report" in done.stderr and jwt not in done.stderr
-    (row,) = (
-        row for row in json.loads(gateway.cli("access-tokens", "list", "--user", user.name, "--json")) if row["name"]
-    )
-    assert (row["id"], row["models"], row["state"]) == (claims_of(jwt).jti, ["tiny"], "live")
-    limits = {(each["metric"], each["window"], each["model"]): each["value"] for each in row["limits"]}
-    assert limits == {
-        ("requests", "day", None): 2,
-        ("cost", "month", "openai/gpt=4"): 1_500_000_000,
-        ("requests", "at_once", None): 3,
-    }
-    assert row["last_used"] is not None
-    table = gateway.cli("access-tokens", "list", "--tenant", user.tenant)
-    assert (
-        f"admin-of-{user.name}" in table and "requests/at-once=3" in table and "cost/month/openai/gpt=4=$1.50" in table
-    )
-    for arguments in (
-        ("add", user.name, "report"),
-        ("add", "nobody-of-that-name", "report"),
-        ("add", user.name, "x", "--days", "400"),
-        ("add", user.name, "x", "--until", "2020-01-01T00:00:00Z"),
-        ("revoke", user.name, "unknown"),
-        ("revoke", user.name, "--id", str(uuid.uuid4())),
-        ("revoke", user.name),
-        ("list",),
-    ):
-        refused = gateway.run("access-tokens", *arguments)
-        assert (refused.returncode, refused.stdout) == (1, ""), arguments
-        assert refused.stderr.startswith("Error: "), arguments
-    for limit in ("requests", "requests/day", "requests/year=1", "bread/day=1", "requests/day=unlimited"):
-        assert gateway.run("access-tokens", "add", user.name, "x", "--limit", limit).returncode == 2
-    gateway.cli("access-tokens", "revoke", user.name, "--id", row["id"])
-    assert not is_served(gateway, jwt)
-    assert '"revoked"' in gateway.cli("access-tokens", "list", "--user", user.name, "--state", "revoked", "--json")
-
-
-def test_commands_make_access_tokens_for_whoever_is_named(gateway: Gateway, user: User, operator: Caller) -> None:
-    made = gateway.cli("access-tokens", "add", f"operator-at-{user.name}", "ops").strip()
-    assert Caller(gateway, made).ask("GET", "/admin/trail").status_code == 200
-    gateway.cli("users", "disable", user.name)
-    refused = gateway.run("access-tokens", "add", user.name, "late")
-    assert (refused.returncode, "not served" in refused.stderr) == (1, True)

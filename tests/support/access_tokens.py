@@ -10,8 +10,9 @@ import httpx2
 import jsonschema_rs
 
 from tests.support.gateway import Gateway
+from tests.support.limits import ask
 from tests.support.me import claims_of
-from tests.support.routes import refused_error
+from tests.support.routes import NO_SUCH_TOKEN, refused_error
 from tests.support.users import PASSWORD, User
 
 MINE = "/v1/me/access_tokens"
@@ -74,3 +75,21 @@ def path_of(token: str) -> str:
     """Where administrators find the access tokens of this one's user."""
     claims = claims_of(token)
     return f"/admin/tenants/{claims.tenant_id}/users/{claims.user_id}/access_tokens"
+
+
+def is_served(gateway: Gateway, token: str) -> bool:
+    """Whether a call with this JWT is answered; where it is not, it is said that it is not in force."""
+    answer = ask(gateway, token)
+    if answer.status_code == 200:
+        return True
+    assert answer.status_code == 401
+    assert refused_error(answer) == NO_SUCH_TOKEN
+    return False
+
+
+def trail_of(gateway: Gateway, operator: Caller, subject: str) -> list[dict[str, Any]]:
+    """What the trail says of it, newest first."""
+    answer = operator.ask("GET", "/admin/trail", params={"subject": subject})
+    assert answer.status_code == 200, answer.text
+    found: list[dict[str, Any]] = answer.json()["data"]
+    return found
