@@ -20,8 +20,10 @@ from chatapi.storage import access_tokens, accounts, invitations, limits
 from chatapi.storage.accounts import Tenant
 
 MOST_ROUNDS = 5
+MOST_LINES_OF_A_REQUEST = 2000
+"""What else runs in the process stands still while they are read and written: a few tenths of a second."""
 MOST_PASSWORDS_OF_A_REQUEST = 500
-"""Half a minute's work of a slow core, beside which others log in. Hashes may be as many as fit into a body."""
+"""Half a minute's work of a slow core, beside which others log in."""
 
 Progress = Callable[[int, int], None]  # passwords that are done, and how many there are
 
@@ -45,10 +47,12 @@ def import_csv(runtime: Runtime, actor: Actor, tenant_id: str, content: bytes, *
 
     Raises:
         InvalidUserFile: rows that cannot be imported, or not by this actor; nothing was imported.
-        InvalidInput: it has too many passwords for one request.
+        InvalidInput: it has too many lines or passwords for one request.
         NotFound: there is no such tenant.
     """
     tenant = tenant_of_id(runtime, tenant_id)
+    if max(map(content.count, (b"\n", b"\r"))) > MOST_LINES_OF_A_REQUEST:
+        raise InvalidInput(f"At most {MOST_LINES_OF_A_REQUEST} lines at once; send the file in parts.")
     rows = parse(io.BytesIO(content), tenant.name)
     if sum(row.password is not None for row in rows) > MOST_PASSWORDS_OF_A_REQUEST:
         problem = f"At most {MOST_PASSWORDS_OF_A_REQUEST} passwords at once; send the file in parts, or give hashes."

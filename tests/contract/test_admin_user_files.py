@@ -107,6 +107,7 @@ def test_what_is_no_file_of_users_is_refused(office: Office) -> None:
     many = "username,password\n" + "".join(f"{office.username('n')}{number},secret\n" for number in range(501))
     refused = send(office, many)
     assert (refused.status_code, "At most 500 passwords" in refused.json()["detail"]) == (400, True)
+    assert "At most 2000 lines" in send(office, "username,password\n" + "\n" * 2000).json()["detail"]
     assert send(office, "username,password\n", who="user").status_code == 403
 
 

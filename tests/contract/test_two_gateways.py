@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 
 import httpx2
 import pytest
@@ -15,6 +16,7 @@ from tests.support.faults import FaultyUpstream
 from tests.support.gateway import ONE_WORKER, Gateway, MakeGateway
 from tests.support.http import Http
 from tests.support.limits import PATH, ask, limit, rate_limited, statuses
+from tests.support.office import open_office
 from tests.support.routes import API, LIMIT_REACHED, messages, refused_envelope
 
 pytestmark = pytest.mark.usefixtures("far_from_midnight")
@@ -78,6 +80,20 @@ def test_a_limit_set_while_two_gateways_serve_admits_exactly_as_many_as_it_says(
     assert len(answered) == most
     assert f"{most} used, 0 held" in rate_limited(ask(gateways[1], token))
     assert gateways[0].run("audit").returncode == 0
+
+
+def test_a_role_and_a_disabled_user_hold_at_the_next_request_to_either_gateway(gateways: list[Gateway]) -> None:
+    first, office = gateways[0], open_office(gateways[0])
+    second = replace(office, gateway=gateways[1])
+    office.add("other", role="admin")
+    office.enter("other")
+    for each in (office, second):
+        assert each.get("other", "users")["data"]
+    office.do("admin", "PATCH", f"users/{office.ids['other']}", role="user")
+    assert [each.ask("other", "GET", "users").status_code for each in (second, office)] == [403, 403]
+    second.do("admin", "PATCH", f"users/{office.ids['other']}", status="disabled")
+    assert [each.ask("other", "GET", "users").status_code for each in (office, second)] == [401, 401]
+    assert API.ask(first, "hello", office.tokens["other"]).status_code == 401
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from chatapi.endpoint.context import runtime
 from chatapi.endpoint.resources import Resources
 from chatapi.endpoint.shapes import Query, Reply
 from chatapi.logic.user_exports import COLUMNS, export_users
-from chatapi.logic.user_imports import MOST_PASSWORDS_OF_A_REQUEST, import_csv
+from chatapi.logic.user_imports import MOST_LINES_OF_A_REQUEST, MOST_PASSWORDS_OF_A_REQUEST, import_csv
 
 resources = Resources("admin_user_files", __name__)
 
@@ -26,8 +26,8 @@ LINES_AT_ONCE = 200
 IMPORT = f"""
 The first line names the columns: `username`; `password` or `password_hash` (argon2id), without which only users that
 exist are changed; and if wanted `tenant` (this one's name), `role`, `status`, `daily_requests`, `daily_tokens`. All of
-the file is done or nothing: every line at fault is in `errors`. At most {MOST_PASSWORDS_OF_A_REQUEST} passwords at
-once; as many hashes as fit into a body.
+the file is done or nothing: every line at fault is in `errors`. At most {MOST_LINES_OF_A_REQUEST} lines at once, and
+{MOST_PASSWORDS_OF_A_REQUEST} passwords; `chatapi users import` takes any number.
 """
 EXPORT = """
 The columns are username, tenant, role, status, daily_requests and daily_tokens: what the import takes, except that
