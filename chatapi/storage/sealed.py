@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Column, Connection, Table, func, select, tuple_, update
+from sqlalchemy import Column, Connection, Table, and_, func, or_, select, update
 
 from chatapi.storage.admin_tables import upstream_keys, webhooks
 
@@ -58,7 +58,9 @@ def page(connection: Connection, shelf: Shelf, after: tuple[str, str] | None, mo
     key = (shelf.tenant_id, shelf.name)
     statement = select(*key, shelf.sealed).where(shelf.sealed != b"").order_by(*key).limit(most)
     if after is not None:
-        statement = statement.where(tuple_(*key) > tuple_(*after))
+        tenant_id, name = after
+        behind = and_(shelf.tenant_id == tenant_id, shelf.name > name)
+        statement = statement.where(or_(shelf.tenant_id > tenant_id, behind))
     return [Sealed(shelf, tenant_id, name, bytes(sealed)) for tenant_id, name, sealed in connection.execute(statement)]
 
 
