@@ -1,7 +1,7 @@
 """New access tokens with names, whoever makes them: one live one of a name, no more than are allowed, in the trail.
 
 Making one takes an access token that a password has given: one that was made by name makes no others, so that when a
-stolen one is revoked, nothing that it made goes on.
+stolen one is revoked, no access token that came from it goes on.
 """
 
 from __future__ import annotations
