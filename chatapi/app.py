@@ -8,13 +8,13 @@ from typing import Any
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from chatapi import signing
 from chatapi.endpoint import (
     admin,
     chats,
     context,
     errors,
     health,
-    invitations,
     log_format,
     me,
     model_endpoints,
@@ -63,6 +63,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
 
     app = _App("chatapi", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.body_limit_bytes
+    signing.configure(app, settings.secret)
     if proxies := settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies)  # type: ignore[method-assign]
     context.attach(app, runtime)
@@ -76,7 +77,6 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
         model_endpoints.blueprint,
         models.blueprint,
         me.blueprint,
-        invitations.blueprint,
         health.blueprint,
         openapi.blueprint,
         *admin.BLUEPRINTS,

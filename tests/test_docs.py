@@ -51,5 +51,5 @@ def commands(group: click.Group, path: str = "chatapi") -> list[tuple[str, click
 def test_every_command_says_what_it_does_and_stands_in_the_documentation(name: str, command: click.Command) -> None:
     assert command.help
     assert all(option.help for option in command.params if isinstance(option, click.Option))
-    documents = [PROJECT_ROOT / "README.md", *sorted((PROJECT_ROOT / "docs").glob("*.md"))]
+    documents = [PROJECT_ROOT / "README.md", *sorted((PROJECT_ROOT / "docs").rglob("*.md"))]
     assert any(name in document.read_text("utf-8") for document in documents)

@@ -124,8 +124,7 @@ def change_tenant(
         raise InvalidInput(f"near_limit must be one of: {', '.join(NEAR_LIMIT)}.")
     needs = Role.ADMIN if name is None and status is None else Role.OPERATOR
     with change(runtime, actor, needs, tenant_id) as made:
-        stops = status not in (None, Status.ACTIVE)
-        operators = lock_operators(made.connection) if stops else 0
+        operators = lock_operators(made.connection) if status not in (None, Status.ACTIVE) else 0
         tenant = tenant_to_change(made.connection, tenant_id)
         if status is not None:
             _change_status(made, tenant, status)
@@ -135,10 +134,8 @@ def change_tenant(
         if near_limit is not None:
             permissions.set_near_limit(made.connection, tenant.id, near_limit)
             _record(made, tenant, "set_near_limit", {"near_limit": tenant.near_limit}, {"near_limit": near_limit})
-        if name is not None and name != tenant.name:
-            if not directory.rename_tenant(made.connection, tenant.id, name):
-                raise Taken(f"There is a tenant {name!r} already.")
-            _record(made, tenant, "rename", {"name": tenant.name}, {"name": name})
+        if name is not None:
+            _rename(made, tenant, name)
     return tenant_of_id(runtime, tenant_id)
 
 
@@ -198,6 +195,12 @@ def _change_zone(made: Change, tenant: Tenant, timezone: str) -> None:
     accounts.change_tenant(made.connection, tenant.id, **values)
     before, after = ({"timezone": each.name, "next_timezone": each.next_name} for each in (tenant.zone, zone))
     _record(made, tenant, "set_timezone", before, after)
+
+
+def _rename(made: Change, tenant: Tenant, name: str) -> None:
+    if not directory.rename_tenant(made.connection, tenant.id, name):
+        raise Taken(f"There is a tenant {name!r} already.")
+    _record(made, tenant, "rename", {"name": tenant.name}, {"name": name})
 
 
 def _record(made: Change, tenant: Tenant, verb: str, before: Values, after: Values) -> None:

@@ -1,10 +1,10 @@
-"""What administrators do, over HTTP: one module per resource."""
+"""What administrators do, over HTTP: one module per resource; and what those do whom they invite."""
 
 from __future__ import annotations
 
 from flask import Blueprint
 
-from chatapi.endpoint import me_access_tokens
+from chatapi.endpoint import invitations, me_access_tokens
 from chatapi.endpoint.admin import (
     access_tokens,
     alerts,
@@ -23,6 +23,7 @@ from chatapi.endpoint.admin import (
 )
 
 BLUEPRINTS: tuple[Blueprint, ...] = (
+    invitations.blueprint,
     tenants.resources,
     users.resources,
     user_files.resources,
