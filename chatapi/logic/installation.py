@@ -35,6 +35,15 @@ def check_installation(runtime: Runtime) -> str:
     return found.id
 
 
+def is_its_secret(runtime: Runtime) -> bool:
+    """Whether the configured secret is the one that the database's access tokens are signed with, or none is yet."""
+    with runtime.database.read() as connection:
+        found = storage.find(connection)
+    if found is None or found.jwt_fingerprint is None:
+        return True
+    return hmac.compare_digest(found.jwt_fingerprint, _fingerprint(runtime, found.id))
+
+
 def rotate_secret(runtime: Runtime) -> int:
     """Bind the secret that is now configured to the installation and revoke every access token, all or nothing.
 

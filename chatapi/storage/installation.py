@@ -20,6 +20,12 @@ class Installation:
     jwt_fingerprint: str | None
 
 
+def find(connection: Connection) -> Installation | None:
+    """The installation; None where nothing was ever served."""
+    row = connection.execute(select(installation.c.id, installation.c.jwt_fingerprint)).one_or_none()
+    return None if row is None else Installation(row.id, row.jwt_fingerprint)
+
+
 def find_or_create(connection: Connection, now: datetime) -> Installation:
     """The installation, made when it is not there, and locked: of machines that start at once one comes first."""
     row = {"singleton": 1, "id": str(uuid7()), "created_at": now}

@@ -11,7 +11,7 @@ On SQLite these are plain tables, and nothing here does anything.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -61,7 +61,12 @@ def missing(connection: Connection, now: datetime) -> list[Month]:
 
 
 def make_ahead(connection: Connection, now: datetime) -> list[Month]:
-    """Make the partitions that are missing, in the caller's transaction. Returns the months that were made.
+    """Make the partitions that are missing, in the caller's transaction. Returns the months that were made."""
+    return make(connection, missing(connection, now))
+
+
+def make(connection: Connection, months: Sequence[Month]) -> list[Month]:
+    """Make the partitions of these months, as far as they are not there. Returns those that were made.
 
     Admissions go on meanwhile: attaching locks neither table against reading and writing, only the pair without a
     range, which is empty unless clocks were wrong or nobody made partitions in time.
@@ -72,7 +77,8 @@ def make_ahead(connection: Connection, now: datetime) -> list[Month]:
         for table in ("calls", "attempts"):
             _do(connection, f"CREATE TABLE {table}_{DEFAULT} PARTITION OF {table} DEFAULT")
         _refer(connection, DEFAULT)
-    return [month for month in missing(connection, now) if _make(connection, month)]
+    there = set(stored(connection))
+    return [month for month in months if month not in there and _make(connection, month)]
 
 
 def hold(connection: Connection) -> None:

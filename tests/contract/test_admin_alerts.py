@@ -163,8 +163,8 @@ def test_a_webhook_that_was_removed_is_gone_and_its_alerts_stay(admin: Admin, re
     receiver.await_at("/removed", 1)
     admin("DELETE", f"/webhooks/{made['id']}", 204)
     for method, path in (("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/test"), ("POST", "/secret")):
-        body = {"json": {}} if method == "PATCH" else {}
-        admin(method, f"/webhooks/{made['id']}{path}", 404, **body)
+        more: dict[str, Any] = {"json": {}} if method == "PATCH" else {}
+        admin(method, f"/webhooks/{made['id']}{path}", 404, **more)
     assert admin("GET", "/webhooks")["data"] == []
     (alert,) = admin.alerts(webhook_id=made["id"])
     assert (alert["state"], alert["next_try_at"]) == ("given_up", None)

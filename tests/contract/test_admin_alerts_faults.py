@@ -76,8 +76,11 @@ def test_what_a_killed_gateway_had_not_looked_at_or_not_written_down_is_told_by_
     receiver.await_at("/unseen", 2)
     first, *others = receiver.await_at("/unwritten", 3)
     assert first.body in {each.body for each in others}
-    for user in (unseen, unwritten):
-        await_that(lambda user=user: [each["state"] for each in kept(gateway, user)] == ["delivered"] * 2, "it is told")
+
+    def states() -> list[str]:
+        return [each["state"] for user in (unseen, unwritten) for each in kept(gateway, user)]
+
+    await_that(lambda: states() == ["delivered"] * 4, "all is told")
     assert len(receiver.at("/unseen")) == 2
     assert gateway.run("audit").returncode == 0
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from chatapi.domain.public_addresses import read_url
 from chatapi.upstream import webhooks
 from chatapi.upstream.webhooks import Outcome, post
 from tests.support.receiver import NO_ANSWER, receiving
@@ -40,7 +41,6 @@ def one_public_address(monkeypatch: pytest.MonkeyPatch) -> None:
     def is_public(address: IPv4Address | IPv6Address) -> bool:
         return str(address) == PUBLIC
 
-    read_url = webhooks.read_url
     monkeypatch.setattr(webhooks, "is_public", is_public)
     monkeypatch.setattr(webhooks, "read_url", lambda url, private: read_url(url, private=True))
 
