@@ -19,9 +19,9 @@ from chatapi.logic.actors import command_actor
 from chatapi.logic.explain import utc
 from chatapi.logic.listed_access_tokens import AccessTokenFilter, ListedAccessToken
 from chatapi.logic.runtime import Runtime
-from chatapi.logic.signing import sign
 from chatapi.logic.tenants import tenant_of_name
 from chatapi.logic.users import user_of_name
+from chatapi.signing import sign_with
 
 A_LIMIT = "METRIC/WINDOW[/MODEL]=VALUE"
 
@@ -64,7 +64,7 @@ def add(
     )
     user = user_of_name(runtime, username)
     made = logic.add_access_token(runtime, command_actor(), user.tenant_id, user.id, new)
-    click.echo(sign(runtime.settings.secret, made.kept.access_token))
+    click.echo(sign_with(runtime.settings.secret, made.kept.access_token))
     until = utc(made.kept.access_token.expires_at)
     click.echo(
         f"Access token {name} of {username} is valid until {until}. Its id is {made.kept.access_token.jti}.", err=True

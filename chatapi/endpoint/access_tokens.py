@@ -11,11 +11,10 @@ from chatapi.domain.limits import Metric
 from chatapi.domain.money import MOST_NANODOLLARS
 from chatapi.domain.names import LONGEST_NAME, name_problem
 from chatapi.domain.windows import Window
-from chatapi.endpoint.context import runtime
 from chatapi.endpoint.shapes import Body, Instant, Page, Reply, Text
 from chatapi.logic.listed_access_tokens import AccessTokenFilter, ListedAccessToken
 from chatapi.logic.permissions import MOST_PATTERNS
-from chatapi.logic.signing import sign
+from chatapi.signing import sign
 
 AMOUNT = "Requests, tokens or nano-dollars, as `metric` says"
 OF_MODEL = "As upstreams name it; else of all models together."
@@ -122,5 +121,5 @@ def access_token_record(told: ListedAccessToken) -> AccessTokenRecord:
 
 def made_access_token(told: ListedAccessToken) -> MadeAccessToken:
     """An access token with its JWT, which is signed here and kept nowhere."""
-    jwt = sign(runtime().settings.secret, told.kept.access_token)
+    jwt = sign(told.kept.access_token)
     return MadeAccessToken(**access_token_record(told).model_dump(), access_token=jwt)

@@ -15,10 +15,9 @@ from flask import Blueprint, Response, current_app, g, request
 from flask.sansio.app import App
 
 from chatapi.domain.principals import Claims
-from chatapi.endpoint.context import runtime
 from chatapi.endpoint.verified_access_tokens import VerifiedAccessTokens, digest_of
 from chatapi.errors import InvalidAccessToken, UnknownAccessToken
-from chatapi.logic.signing import read_signed
+from chatapi.signing import read_signed
 
 VERIFIED = "chatapi.verified_access_tokens"
 MISSING = "The access token is missing or not valid. Send: Authorization: Bearer <access token>"
@@ -88,7 +87,7 @@ def verified_claims() -> Claims:
 def _verify(access_token: str) -> tuple[Claims, int]:
     """The claims, and when they expire."""
     try:
-        signed = read_signed(runtime().settings.secret, access_token)
+        signed = read_signed(access_token)
         expires_at = int(signed["exp"])
     except jwt.ExpiredSignatureError as error:
         raise InvalidAccessToken("The access token has expired. Get a new one at /token.") from error

@@ -10,7 +10,7 @@ from chatapi.endpoint.dialects import envelope, json_response
 from chatapi.endpoint.policy import Auth, PolicedBlueprint
 from chatapi.errors import InvalidRequest
 from chatapi.logic import tokens
-from chatapi.logic.signing import sign
+from chatapi.signing import sign
 
 blueprint = PolicedBlueprint("tokens", __name__, Auth.PUBLIC)
 
@@ -24,7 +24,7 @@ def exchange() -> Response:
     expires_at = found.access_token.expires_at.astimezone(runtime().settings.zone)
     message = {
         "username": found.username,
-        "token": sign(runtime().settings.secret, found.access_token),
+        "token": sign(found.access_token),
         "expiration_time": f"{expires_at:%Y-%m-%d %H:%M:%S}",
     }
     return json_response(envelope(message, good=True), 201 if found.created else 200)

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 
 import jwt
 import pytest
+from flask import Flask
 
 from chatapi.domain.principals import AccessToken
-from chatapi.logic.signing import read_signed, sign
+from chatapi.signing import configure, read_signed, sign, sign_with
 
 SECRET = "a secret of the tests that is long enough for HS256"
 KEPT = AccessToken(
@@ -27,14 +28,29 @@ SIGNED = (
 )
 
 
-def test_an_access_token_that_an_earlier_version_gave_is_signed_to_the_same_bytes() -> None:
-    assert sign(SECRET, KEPT) == SIGNED
+@pytest.fixture
+def app() -> Flask:
+    return app_of(SECRET)
 
 
-def test_what_was_signed_reads_back_and_only_with_the_same_secret() -> None:
-    claims = read_signed(SECRET, SIGNED)
-    assert (claims["tid"], claims["sub"], claims["jti"]) == (KEPT.tenant_id, KEPT.user_id, KEPT.jti)
-    with pytest.raises(jwt.InvalidSignatureError):
-        read_signed(SECRET[::-1], SIGNED)
-    with pytest.raises(jwt.ExpiredSignatureError):
-        read_signed(SECRET, sign(SECRET, replace(KEPT, expires_at=datetime(2026, 1, 1, tzinfo=UTC))))
+def app_of(secret: str) -> Flask:
+    made = Flask("chatapi")
+    configure(made, secret)
+    return made
+
+
+def test_an_access_token_that_an_earlier_version_gave_is_signed_to_the_same_bytes(app: Flask) -> None:
+    with app.app_context():
+        assert sign(KEPT) == SIGNED
+    assert sign_with(SECRET, KEPT) == SIGNED
+
+
+def test_what_was_signed_reads_back_and_only_with_the_same_secret(app: Flask) -> None:
+    with app.app_context():
+        claims = read_signed(SIGNED)
+        assert (claims["tid"], claims["sub"], claims["jti"]) == (KEPT.tenant_id, KEPT.user_id, KEPT.jti)
+        expired = sign(replace(KEPT, expires_at=datetime(2026, 1, 1, tzinfo=UTC)))
+        with pytest.raises(jwt.ExpiredSignatureError):
+            read_signed(expired)
+    with app_of(SECRET[::-1]).app_context(), pytest.raises(jwt.InvalidSignatureError):
+        read_signed(SIGNED)
