@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chatapi.domain.actors import Actor
+from chatapi.domain.authority import require_another
 from chatapi.domain.fields import LONGEST_MODEL_NAME
 from chatapi.domain.principals import Role
 from chatapi.errors import InvalidInput, NotFound
@@ -16,6 +17,7 @@ from chatapi.storage import directory, permissions
 from chatapi.storage.permissions import Patterns
 
 MOST_PATTERNS = 100
+OWN_MODELS = "Nobody changes which models they may use themselves. Another admin or operator can."
 
 
 def allow_models(
@@ -31,7 +33,7 @@ def allow_models(
         InvalidInput: a pattern cannot be one.
         NotFound: there is no such tenant or user.
         Taken: it is closed.
-        Forbidden: the user's role is above the actor's, or the actor is no operator.
+        Forbidden: the user's role is above the actor's, or it is the actor; or a tenant's, and the actor no operator.
     """
     kept = None if patterns is None else checked_patterns(patterns)
     with change(runtime, actor, Role.OPERATOR if user_id is None else Role.ADMIN, tenant_id) as made:
@@ -39,6 +41,7 @@ def allow_models(
             kind, name = "tenant", tenant_to_change(made.connection, tenant_id).name
         else:
             kind, name = "user", user_to_change(made, tenant_id, user_id).username
+            require_another(made.actor, user_id, OWN_MODELS)
         before = permissions.models_of(made.connection, tenant_id, user_id or tenant_id)[user_id is not None]
         permissions.set_models(made.connection, tenant_id, user_id, kept)
         told = [None if some is None else list(some) for some in (before, kept)]

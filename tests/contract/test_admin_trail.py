@@ -95,6 +95,7 @@ def test_an_admin_reads_its_own_tenants_trail_and_an_operator_all(office: Office
     assert office.ask("admin", "GET", "/admin/trail").status_code == 403
     assert office.ask("admin", "GET", f"/admin/tenants/{other['id']}/trail").status_code == 404
     assert office.ask("user", "GET", "trail").status_code == 403
+    assert office.ask("operator", "GET", f"/admin/tenants/{office.ids['user']}/trail").status_code == 404
 
 
 def test_the_trail_is_read_in_pages_and_by_filter(office: Office) -> None:

@@ -107,6 +107,7 @@ def test_nobody_raises_demotes_stops_or_resets_themselves(office: Office) -> Non
         office.do("admin", "PATCH", own, 403, **body)
     office.do("admin", "POST", f"{own}/password", 403, password=NEW)
     office.do("admin", "POST", f"{own}/invitation", 403)
+    office.do("admin", "PUT", f"{own}/models", 403, models=None)
     assert office.do("admin", "PATCH", own, role="admin", status="active")["role"] == "admin"
 
 

@@ -11,6 +11,7 @@ from chatapi.domain.principals import Role
 from chatapi.endpoint.context import runtime
 from chatapi.endpoint.resources import Resources
 from chatapi.endpoint.shapes import Id, Instant, ListOf, Page, Reply, Text
+from chatapi.logic.tenants import tenant_of_id
 from chatapi.logic.trail import INSTALLATION, KeptEntry, page_of_trail
 
 resources = Resources("admin_trail", __name__)
@@ -66,7 +67,7 @@ def read_trail(_: Actor, query: TrailQuery) -> ListOf[TrailEntry]:
 )
 def read_tenant_trail(_: Actor, tenant_id: str, query: TenantTrailQuery) -> ListOf[TrailEntry]:
     """Of one tenant."""
-    return _page(query, tenant_id)
+    return _page(query, tenant_of_id(runtime(), tenant_id).id)
 
 
 def _page(query: TenantTrailQuery, tenant_id: str | None) -> ListOf[TrailEntry]:
