@@ -9,7 +9,19 @@ from functools import cache, lru_cache
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Executable, FromClause, Text, and_, case, cast, func, literal_column, select
+from sqlalchemy import (
+    Connection,
+    Executable,
+    FromClause,
+    ScalarSelect,
+    Text,
+    and_,
+    case,
+    cast,
+    func,
+    literal_column,
+    select,
+)
 
 from chatapi.domain.calls import OwnKeys
 from chatapi.domain.counters import Named
@@ -201,8 +213,6 @@ def _facts(kind: Kind, given: FromClause) -> list[Executable]:
         grants.c.window_key.in_([given.c.day, month]),
         grants.c.withdrawn_at.is_(None),
     )
-    own_keys = select(kind.json_lists(upstream_keys.c.upstream, kind.text_of(upstream_keys.c.sealed_key)))
-    own_keys = own_keys.where(upstream_keys.c.tenant_id == given.c.tenant_id)
     # Whose it is, is no part of how it is found: by the user all their earlier access tokens would be read through.
     token = and_(access_tokens.c.tenant_id == given.c.tenant_id, access_tokens.c.jti == given.c.jti)
     expires_at = case((access_tokens.c.user_id == given.c.user_id, access_tokens.c.expires_at))
@@ -226,9 +236,15 @@ def _facts(kind: Kind, given: FromClause) -> list[Executable]:
             tenants.c.near_limit,
             set_limits.correlate(given).scalar_subquery(),
             granted.correlate(given).scalar_subquery(),
-            own_keys.correlate(given).scalar_subquery(),
+            _own_keys(kind, given),
         ).select_from(here)
     ]
+
+
+def _own_keys(kind: Kind, given: FromClause) -> ScalarSelect[Any]:
+    """The tenant's own keys for upstreams, which few have: the key's first column says so."""
+    found = select(kind.json_lists(upstream_keys.c.upstream, kind.text_of(upstream_keys.c.sealed_key)))
+    return found.where(upstream_keys.c.tenant_id == given.c.tenant_id).correlate(given).scalar_subquery()
 
 
 _ASKER: Types = {"tenant_id": ID, "user_id": ID, "jti": ID, "worker_id": ID, "day": Text()}
