@@ -12,13 +12,15 @@ from hypothesis.stateful import RuleBasedStateMachine
 from sqlalchemy import Connection, delete, select, update
 
 from chatapi.domain.calls import Abandonment, Admission, Grant, HeldCall, Settlement
-from chatapi.domain.limits import Metric
+from chatapi.domain.limits import Metric, Scope
 from chatapi.domain.principals import Claims
-from chatapi.domain.windows import Window
+from chatapi.domain.windows import KEPT, Window, window_key
 from chatapi.errors import DatabaseUnavailable
 from chatapi.settings import Settings
 from chatapi.storage import tables
+from chatapi.storage.admin_tables import grants
 from chatapi.storage.engine import LOCK_WAIT_S, Database
+from chatapi.storage.grants import LimitGrant, insert_grant
 from chatapi.storage.tickets import Ticket
 from tests.concurrency.batch import Batch, Pending, figures_of, said
 from tests.concurrency.model import SCOPES, Call, CounterPlace, Figures, Model
@@ -90,6 +92,36 @@ class Game(RuleBasedStateMachine):
             scope, scope_id, metric, window, value, tenant_id=claims.tenant_id, changed_at=changed_at, model=model
         )
         self.model.limits[scope, scope_id, metric, window, model] = value
+
+    def _grant_or_withdraw(self, whose: int, which: int, value: int) -> None:
+        if not value:
+            if self.model.grants:
+                grant_id = self._pick(list(self.model.grants), whose)
+                del self.model.grants[grant_id]
+                self.world.change("grants", grant_id, withdrawn_at=self.model.now)
+            return
+        claims: Claims = self._pick(self.people, whose)
+        limited = [("user", claims.user_id, *place, "") for place in DEFAULTS]
+        limited += [place for place in self.model.limits if place[1] in claims and place[0] in SCOPES]
+        limited = [place for place in limited if place[3] in KEPT]
+        scope, scope_id, metric, window, model = self._pick(limited, which)
+        grant = LimitGrant(
+            tenant_id=claims.tenant_id,
+            scope=Scope(scope),
+            scope_id=scope_id,
+            metric=metric,
+            window=window,
+            window_key=window_key(window, self.model.day(claims.tenant_id)),
+            model=model,
+            value=value,
+            reason="",
+            granted_at=self.model.now,
+            ends_at=self.model.now,
+        )
+        with self.database.write() as connection:
+            insert_grant(connection, grant)
+        place = (claims.tenant_id, scope, scope_id, window.value, grant.window_key, model)
+        self.model.grants[grant.id] = (place, metric, value)
 
     def _new_call(self, admission: Admission, granted: int, state: str = "held", held: HeldCall | None = None) -> Call:
         deadline, day = self.model.now + timedelta(seconds=DEADLINE_S), self.model.day(admission.claims.tenant_id)
@@ -196,8 +228,9 @@ def held_of(call: Call) -> HeldCall:
 
 
 def empty(world: World) -> None:
-    """Forget all calls, limits and workers, and serve everybody again."""
+    """Forget all calls, limits, grants and workers, and serve everybody again."""
     with world.database.write() as connection:
+        connection.execute(delete(grants))
         for table in (tables.attempts, tables.calls, tables.counters, tables.usage_days, tables.limits, tables.workers):
             connection.execute(delete(table))
         connection.execute(update(tables.users).values(status="active"))

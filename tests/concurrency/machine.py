@@ -244,6 +244,11 @@ class LedgerMachine(Game):
         held = [known for known in self._known() if known.state == "held"]
         self._set_limit(self.people.index(self._pick(held, call).claims), which, value, self.model.now)
 
+    @rule(whose=INDEX, which=INDEX, value=st.sampled_from([0, 1, 2, 5, 60]))
+    def grant_or_withdraw(self, whose: int, which: int, value: int) -> None:
+        """More of a limit is granted, until its day or month ends; or, with 0, a grant is withdrawn."""
+        self._grant_or_withdraw(whose, which, value)
+
     @rule(whose=INDEX, kind=st.sampled_from(["users", "access_tokens", "tenants"]))
     def admit_or_bar(self, whose: int, kind: str) -> None:
         """A user or a tenant is disabled, an access token revoked; or served again."""

@@ -75,6 +75,7 @@ class Model:
     calls: dict[str, Call] = field(default_factory=dict)
     workers: dict[str, Worker] = field(default_factory=dict)
     limits: dict[LimitPlace, int | None] = field(default_factory=dict)
+    grants: dict[str, tuple[CounterPlace, Metric, int]] = field(default_factory=dict)  # so much more, in one counter
     zones: dict[str, list[tuple[datetime, str]]] = field(default_factory=dict)  # tenant → since when which
     refused: set[str] = field(default_factory=set)  # ids of tenants, users and access tokens that are not in force
 
@@ -158,10 +159,11 @@ class Model:
         for (scope, scope_id), metric, window, of in product(ids, METRICS, Window, ("", model)):
             value = self._limit(scope, scope_id, claims.tenant_id, metric, window, of)
             place = (claims.tenant_id, scope, scope_id, window.value, keys[window], of)
+            more = sum(granted for *which, granted in self.grants.values() if which == [place, metric])
             figures = counters.get(place, (0, 0, 0, 0))
             used, held = figures[:2] if metric is Metric.REQUESTS else figures[2:]
             if value is not None:
-                found.append((used, held, metric, value))
+                found.append((used, held, metric, value + more))
         return found
 
     def _limit(
