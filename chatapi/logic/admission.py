@@ -119,11 +119,20 @@ class Application:
         keys = runtime.keys.known(ask.claims.tenant_id)
         try:
             self._plan(keys, datetime.now(UTC))
-        except ChatAPIError:
-            now = runtime.keys.read(runtime.database, ask.claims.tenant_id)
+        except ChatAPIError as error:
+            now = self._keys_instead(keys, error)
             if now == keys:
                 raise
             self._plan(now, datetime.now(UTC))
+
+    def _keys_instead(self, keys: OwnKeys, error: ChatAPIError) -> OwnKeys:
+        """The keys as they are, where with others the call might be planned: no admission will tell."""
+        if isinstance(error, InvalidRequest) and not keys:
+            return keys
+        try:
+            return self._runtime.keys.read(self._runtime.database, self._ask.claims.tenant_id)
+        except Unavailable:
+            return keys
 
     def _plan_anew(self, outdated: Outdated) -> None:
         """With the keys and the prices that hold."""

@@ -23,8 +23,10 @@ def check_installation(runtime: Runtime) -> str:
     The first process to start makes the installation and binds the secret to it.
 
     Raises:
-        ConfigurationError: the database's access tokens are signed with another secret.
+        ConfigurationError: the database's access tokens are signed with another secret, or the encryption key cannot be
+            kept.
     """
+    _ = runtime.settings.sealing_keys  # made now, by who serves: not by whoever runs the first command that needs it
     with runtime.database.write() as connection:
         found = storage.find_or_create(connection, runtime.database.now(connection))
         fingerprint = _fingerprint(runtime, found.id)

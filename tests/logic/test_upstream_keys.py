@@ -183,7 +183,7 @@ def test_what_is_not_there_is_not_found(installation: Installation) -> None:
 
 
 def test_encryption_keys_are_checked_at_start_and_one_is_made_where_there_is_none(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="ENCRYPTION_KEYS") as caught:
+    with pytest.raises(ConfigurationError, match="encryption_keys") as caught:
         load_settings(encryption_keys=f"{A},{B[:-5]}")
     assert B[:10] not in str(caught.value)
     made = load_settings(var_dir=tmp_path, encryption_keys="").sealing_keys

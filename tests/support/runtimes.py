@@ -18,6 +18,7 @@ from chatapi.storage.engine import Clock
 
 CHEAP = HashCost(memory_kib=16, passes=1, lanes=1)
 SECRET = "the secret of the tests, which is longer than thirty-two bytes"
+ENCRYPTION_KEY = "A" * 43 + "="  # 32 bytes, all of them 0
 
 T = TypeVar("T")
 
@@ -39,7 +40,8 @@ def make_runtime(
     database_url: str, *, clock: Clock | None = None, hashes_at_once: int = 4, **settings: object
 ) -> Runtime:
     """A runtime on a migrated database."""
-    given = {"database_url": database_url, "jwt_secret_key": SECRET, "openai_api_key": "unused", **settings}
+    secrets = {"jwt_secret_key": SECRET, "encryption_keys": ENCRYPTION_KEY, "openai_api_key": "unused"}
+    given = {"database_url": database_url, **secrets, **settings}
     runtime = build_runtime(load_settings(**given), clock=clock)
     return dataclasses.replace(runtime, hasher=Hasher(hashes_at_once, cost=CHEAP))
 
