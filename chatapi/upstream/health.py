@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +30,7 @@ class Fares:
         """It has failed like this."""
         self._failed_at.append(time.monotonic())
         status = "" if error.status is None else f" {error.status}"
-        self.last_error = f"{type(error).__name__.removeprefix('Upstream').lower()}{status}"
+        self.last_error = f"{_words(type(error).__name__.removeprefix('Upstream'))}{status}"
         self.last_error_at = time.time()
 
     def recent_failures(self) -> int:
@@ -77,3 +78,8 @@ class Health:
                 last_error=None if fares is None else fares.last_error,
                 last_error_at=None if fares is None else fares.last_error_at,
             )
+
+
+def _words(name: str) -> str:
+    """RateLimited as rate_limited."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()

@@ -20,7 +20,7 @@ resources = Resources("admin_upstreams", __name__)
 class LastError(Reply):
     """The last failure that was no fault of the request."""
 
-    kind: str = Field(description="In a word: unreachable, timeout, failed 503, ratelimited 429, refused 401, ...")
+    kind: str = Field(description="In a word: unreachable, timeout, failed 503, rate_limited 429, refused 401, ...")
     at: Instant | None
 
 
