@@ -18,7 +18,7 @@ from chatapi.domain.alerts import pause_s
 from chatapi.domain.webhook_signatures import Secrets, signed_headers
 from chatapi.errors import DatabaseUnavailable
 from chatapi.logic.runtime import Runtime
-from chatapi.logic.sealing import SealedElsewhere, vault_of
+from chatapi.logic.sealing import vault_of
 from chatapi.storage import alerts, webhooks
 from chatapi.storage.alerts import Claimed
 from chatapi.upstream.webhooks import Outcome, post
@@ -158,7 +158,7 @@ def _post(runtime: Runtime, claimed: Claimed) -> Outcome:
     alert, body = claimed.alert, claimed.alert.body.encode()
     try:
         kept = secrets_of(runtime, alert.tenant_id, alert.webhook_id, claimed.sealed_secret)
-    except SealedElsewhere:
+    except ValueError:  # sealed elsewhere, or no secrets at all
         return Outcome(problem="its secret was sealed with another encryption key: put that back, or make a new secret")
     with runtime.database.read() as connection:
         signing = kept.at(runtime.database.now(connection))

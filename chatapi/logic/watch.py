@@ -86,13 +86,15 @@ class AlertWatch:
         for claims in principals:
             by_tenant.setdefault(claims.tenant_id, []).append(claims)
         raised = 0
-        for tenant_id, some in by_tenant.items():
-            try:
+        try:
+            for tenant_id, some in by_tenant.items():
                 for start in range(0, len(some), AT_ONCE):
                     raised += raise_alerts(self._runtime, self._group(tenant_id, some[start : start + AT_ONCE]))
-            except Exception:
-                self._waiting.update(dict.fromkeys(by_tenant))
+        except Exception as error:
+            self._waiting.update(dict.fromkeys(by_tenant))
+            if isinstance(error, DatabaseUnavailable):
                 raise
+            log.error("alerts_not_found", error=type(error).__qualname__)
         return raised
 
     def _group(self, tenant_id: str, some: Iterable[Claims]) -> Group:
@@ -111,15 +113,26 @@ class AlertWatch:
             if tenant_id not in watched:
                 del self._waiting[tenant_id]
                 continue
-            group = self._next_users(tenant_id, after)
-            raised += raise_alerts(self._runtime, group)
-            if len(group.users) == AT_ONCE:
-                self._waiting[tenant_id] = group.users[-1].id
-            else:
-                raised += self._look_at_access_tokens(tenant_id)
-                self._forget_old(tenant_id)
+            try:
+                raised += self._look_at_next(tenant_id, after)
+            except DatabaseUnavailable:
+                raise
+            except Exception as error:  # it must not keep the other tenants from being looked at
+                log.error("alerts_not_found", tenant=tenant_id, error=type(error).__qualname__)
                 del self._waiting[tenant_id]
             time.sleep(0)  # others may have something to do
+        return raised
+
+    def _look_at_next(self, tenant_id: str, after: str | None) -> int:
+        """Look at the next users of a tenant, and behind the last of them at what else there is."""
+        group = self._next_users(tenant_id, after)
+        raised = raise_alerts(self._runtime, group)
+        if len(group.users) == AT_ONCE:
+            self._waiting[tenant_id] = group.users[-1].id
+            return raised
+        raised += self._look_at_access_tokens(tenant_id)
+        self._forget_old(tenant_id)
+        del self._waiting[tenant_id]
         return raised
 
     def _next_users(self, tenant_id: str, after: str | None) -> Group:

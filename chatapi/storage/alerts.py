@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Subquery, and_, delete, func, select, update
 from uuid_utils import uuid7
 
 from chatapi.storage.admin_tables import alerts, webhooks
@@ -116,14 +116,10 @@ def claim(
         alert_id: only this one.
     """
     now = database.now(connection)
-    place = func.row_number().over(
-        partition_by=(alerts.c.tenant_id, alerts.c.webhook_id), order_by=(alerts.c.next_try_at, alerts.c.id)
-    )
     here = and_(alerts.c.state == PENDING, alerts.c.next_try_at <= now, alerts.c.webhook_id.not_in(busy))
     if alert_id is not None:
         here = and_(here, alerts.c.id == alert_id)
-    ranked = select(alerts.c.tenant_id, alerts.c.id, place.label("place")).where(here).subquery()
-    first = select(ranked.c.tenant_id, ranked.c.id).where(ranked.c.place <= AT_ONCE_OF_ONE).subquery()
+    first = _first_of_each(here)
     its = and_(webhooks.c.tenant_id == alerts.c.tenant_id, webhooks.c.id == alerts.c.webhook_id)
     statement = (
         select(alerts, webhooks.c.url, webhooks.c.sealed_secret, webhooks.c.status)
@@ -142,6 +138,15 @@ def claim(
             .values(tries=each.alert.tries, next_try_at=now + CLAIM)
         )
     return taken
+
+
+def _first_of_each(here: ColumnElement[bool]) -> Subquery:
+    """Of the alerts that are so, the most urgent ones of each webhook."""
+    place = func.row_number().over(
+        partition_by=(alerts.c.tenant_id, alerts.c.webhook_id), order_by=(alerts.c.next_try_at, alerts.c.id)
+    )
+    ranked = select(alerts.c.tenant_id, alerts.c.id, place.label("place")).where(here).subquery()
+    return select(ranked.c.tenant_id, ranked.c.id).where(ranked.c.place <= AT_ONCE_OF_ONE).subquery()
 
 
 def delivered(connection: Connection, alert: Alert, now: datetime) -> None:
