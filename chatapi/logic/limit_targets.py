@@ -90,7 +90,7 @@ class LimitTarget:
 
 
 def require_reach(actor: Actor, scope: LimitScope, holder: Holder) -> None:
-    """Nobody changes limits of their own; and those of a tenant as a whole, only operators do.
+    """Nobody changes limits of their own, nor of who has a role above; and those of a tenant only operators change.
 
     Raises:
         Forbidden: this actor may not.
@@ -102,3 +102,5 @@ def require_reach(actor: Actor, scope: LimitScope, holder: Holder) -> None:
         raise Forbidden("The limits of a tenant as a whole are for operators to change.")
     if actor.user_id is not None and holder.user_id == actor.user_id:
         raise Forbidden("Nobody changes limits of their own. Somebody else who may has to.")
+    if not actor.is_at_least(holder.role):
+        raise Forbidden("The user's role is above yours.")

@@ -5,12 +5,12 @@ Each function runs inside its caller's transaction and commits nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import ColumnElement, Connection, select
 
 from chatapi.domain.names import can_be_kept, is_id
-from chatapi.domain.principals import Claims, Status
+from chatapi.domain.principals import Claims, Role, Status
 from chatapi.domain.windows import Zone
 from chatapi.storage.tables import access_tokens, tenants, usernames, users
 
@@ -25,6 +25,7 @@ class Holder:
     is_closed: bool
     user_id: str | None = None
     username: str | None = None
+    role: Role = Role.USER
     jti: str | None = None
 
     @property
@@ -92,7 +93,7 @@ def _find(
     elif what == "users":
         statement = statement.join(users, users.c.tenant_id == tenants.c.id)
     if what != "tenants":
-        statement = statement.add_columns(users.c.id.label("user_id"), users.c.username, users.c.status)
+        statement = statement.add_columns(users.c.id.label("user_id"), users.c.username, users.c.role, users.c.status)
     if lock:
         of = tenants if what == "tenants" else users
         statement = statement.with_for_update(of=of, key_share=True)  # rows that point to it may be added meanwhile
@@ -101,8 +102,11 @@ def _find(
         return None
     closed = Status.CLOSED.value in (row["tenant_status"], row.get("status"))
     its_zone = Zone(row["timezone"], row["next_timezone"], row["next_timezone_from"])
-    more = (row.get("user_id"), row.get("username"), row.get("jti"))
-    return Holder(row["id"], row["name"], its_zone, closed, *more)
+    holder = Holder(row["id"], row["name"], its_zone, closed)
+    if what == "tenants":
+        return holder
+    user_id, username, role = row["user_id"], row["username"], Role(row["role"])
+    return replace(holder, user_id=user_id, username=username, role=role, jti=row.get("jti"))
 
 
 def _can_be(name: str | None, identity: str | None) -> bool:

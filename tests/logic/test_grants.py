@@ -254,6 +254,10 @@ def test_nobody_changes_limits_of_their_own_nor_grants_more_to_themselves(
                 change()
     with pytest.raises(Forbidden, match="of their own"):
         grants.withdraw_grant(runtime, actor, mine.id)
+    administration.add_user(runtime, "chief", "secret", tenant="acme", role=Role.OPERATOR)
+    if role is Role.ADMIN:
+        with pytest.raises(Forbidden, match="above yours"):
+            limits.set_limit(runtime, actor, LimitTarget.of(user="chief"), DAILY, 100)
     limits.set_limit(runtime, actor, LimitTarget.of(user="demo"), DAILY, 100)
     grants.add_grant(runtime, actor, LimitTarget.of(user="demo"), DAILY, 100)
     assert shown(runtime) == (200, 100, 200)
