@@ -107,7 +107,13 @@ def invite_user(runtime: Runtime, username: str, url: str) -> None:
 def list_users(runtime: Runtime, tenant: str | None, as_json: bool) -> None:
     """List users, sorted by tenant and name."""
     rows = [
-        {"tenant": user.tenant_name, "username": user.username, "role": user.role.value, "status": user.status.value}
+        {
+            "id": user.id,
+            "tenant": user.tenant_name,
+            "username": user.username,
+            "role": user.role.value,
+            "status": user.status.value,
+        }
         for user in logic.list_users(runtime, tenant)
     ]
     show(rows, ("tenant", "username", "role", "status"), as_json=as_json)

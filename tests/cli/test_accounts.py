@@ -114,13 +114,16 @@ def test_tenants_are_added_disabled_and_moved_to_another_time_zone(installation:
     installation.cli("tenants", "add", "acme", "--timezone", "Asia/Tokyo")
     installation.cli("tenants", "disable", "acme")
     installation.cli("tenants", "set-timezone", "acme", "Europe/Berlin")
-    assert json.loads(installation.cli("tenants", "list", "--json")) == [
+    (acme,) = json.loads(installation.cli("tenants", "list", "--json"))
+    assert [acme] == [
         {
+            "id": acme["id"],
             "tenant": "acme",
             "status": "disabled",
             "timezone": "Europe/Berlin",
             "next_timezone": None,
             "next_timezone_from": None,
+            "near_limit": "clamp",
         }
     ]
     installation.cli("tenants", "enable", "acme")
