@@ -18,6 +18,8 @@ from chatapi.upstream import tokens
 from chatapi.upstream.own_keys import OwnKey
 from chatapi.upstream.upstream import Upstream
 
+EVER = datetime.min.replace(tzinfo=UTC)
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -106,7 +108,7 @@ def plan(runtime: Runtime, endpoint: str, request: ModelRequest, tenant_id: str,
 
 def _relying_on(runtime: Runtime, keys: OwnKeys, quotes: Iterable[Quote]) -> Planned:
     """What the plan must find when it is admitted: these keys, and an instant of which all these prices are known."""
-    since, until = datetime.min.replace(tzinfo=UTC), runtime.prices.good_until
+    since, until = EVER, runtime.prices.good_until
     for quote in quotes:
         since, until = max(since, quote.since), min(until, quote.until)
     return Planned(keys, since, until)
