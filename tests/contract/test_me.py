@@ -219,7 +219,7 @@ def test_a_denial_explains_itself_to_programs(gateway: Gateway, user: User, toke
             found = denied(sdk)
         finally:
             sdk.close()
-        assert (found["kind"], found["held"], found["limit"]) == (kind, 0, {"scope": "user"} | told)
+        assert (found["kind"], found["held"], found["limit"]) == (kind, 0, {"scope": "user", "granted": 0} | told)
         assert found["used"] + found["needed"] > told["value"]
         assert datetime.fromisoformat(found["resets_at"]) > datetime.now(UTC)
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import pytest
+
 from chatapi.domain.counters import Named
 from chatapi.domain.effective_limits import (
     EffectiveLimit,
+    Granted,
+    LimitPlace,
     LimitRow,
+    LimitSetting,
     LimitSource,
+    Unset,
     effective_limits,
     explain_limits,
     named_by,
+    raises,
 )
 from chatapi.domain.limits import Limit, Metric, Scope
 from chatapi.domain.windows import Window
@@ -84,6 +91,56 @@ def test_a_limit_of_one_model_stands_beside_the_one_of_all_models_and_overrides_
         Limit(Scope.USER, Metric.REQUESTS, Window.DAY, 4, "large"),
     }
     assert effective_limits([rows[0], of_model("user", None, "tiny")], DEFAULTS) == effective_limits([], DEFAULTS)
+
+
+def test_grants_add_up_to_the_limit_of_their_scope_wherever_it_comes_from() -> None:
+    requests = (Metric.REQUESTS, Window.DAY, "")
+    grants = [Granted(Scope.USER, *requests, 2), Granted(Scope.USER, *requests, 3), Granted(Scope.TENANT, *requests, 7)]
+    for rows, base in (([], 10), ([row("each_user", 20)], 20), ([row("user", 0), row("each_user", 20)], 0)):
+        assert effective_limits(rows, DEFAULTS, grants) == (
+            Limit(Scope.USER, Metric.REQUESTS, Window.DAY, base + 5, granted=5),
+        )
+    assert Limit(Scope.TENANT, Metric.REQUESTS, Window.DAY, 8, granted=7) in effective_limits(
+        [row("tenant", 1)], DEFAULTS, grants
+    )
+    (unlimited,) = explain_limits([row("user", None)], DEFAULTS, grants)
+    assert (unlimited.value, unlimited.granted) == (None, 0)
+
+
+def test_a_grant_adds_to_no_other_metric_window_or_model() -> None:
+    rows = [row("user", 1, Metric.TOKENS), row("user", 2, window=Window.MONTH), of_model("user", 3, "tiny")]
+    for metric, window, model in ((Metric.TOKENS, Window.MONTH, ""), (Metric.REQUESTS, Window.DAY, "large")):
+        grants = [Granted(Scope.USER, metric, window, model, 5)]
+        assert effective_limits(rows, DEFAULTS, grants) == effective_limits(rows, DEFAULTS)
+
+
+@pytest.mark.parametrize(
+    ("rows", "setting", "expected"),
+    [
+        ([], 10, False),
+        ([], 11, True),
+        ([], 9, False),
+        ([], Unset.UNLIMITED, True),
+        ([], Unset.INHERIT, False),
+        ([row("each_user", 5)], 6, True),
+        ([row("each_user", 5)], 5, False),
+        ([row("each_user", 5)], Unset.INHERIT, True),
+        ([row("each_user", 50)], Unset.INHERIT, False),
+        ([row("each_user", None)], Unset.UNLIMITED, False),
+        ([row("each_user", None)], 10**9, False),
+        ([row("user", 1), row("each_user", 5)], Unset.UNLIMITED, False),
+        ([row("user", 1, Metric.TOKENS)], 11, True),
+    ],
+)
+def test_what_a_limit_for_each_user_raises(rows: list[LimitRow], setting: LimitSetting, expected: bool) -> None:
+    assert raises(rows, LimitPlace(Metric.REQUESTS, Window.DAY), setting, DEFAULTS) is expected
+
+
+def test_a_default_is_of_all_models_together() -> None:
+    tiny = LimitPlace(Metric.REQUESTS, Window.DAY, "tiny")
+    assert not raises([], tiny, 11, DEFAULTS)
+    assert raises([of_model("each_user", 5, "tiny")], tiny, Unset.INHERIT, DEFAULTS)
+    assert not raises([row("each_user", 5)], tiny, 6, DEFAULTS)
 
 
 def test_counters_of_days_and_months_of_all_models_need_no_limit_that_names_them() -> None:

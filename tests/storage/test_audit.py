@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -9,12 +10,13 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.sql import Executable
 
 from chatapi.domain.calls import AttemptState, CallState, Charge, Grant, Settlement
-from chatapi.domain.limits import Metric, Need, Price
+from chatapi.domain.limits import Metric, Need, Price, Scope
 from chatapi.domain.usage import Usage, UsageSource
-from chatapi.domain.windows import Window
+from chatapi.domain.windows import Window, window_key
 from chatapi.logic import audit as auditing
 from chatapi.storage import leases
 from chatapi.storage.audit import MOST_ROWS
+from chatapi.storage.grants import LimitGrant, insert_grant
 from chatapi.storage.ledger import new_id
 from chatapi.storage.tables import attempts, calls, counters, limits, usage_days, workers
 from tests.concurrency.world import LEASE_S, RENEW_S, World, ask
@@ -146,6 +148,32 @@ def test_of_many_rows_the_first_are_shown_and_all_are_counted(world: World) -> N
     said = list(auditing.lines([finding]))
     assert said[0].startswith("I2 is broken 50 times")
     assert said[-1] == "  … and 30 more"
+
+
+@pytest.mark.parametrize("scope", [Scope.USER, Scope.TENANT, Scope.ACCESS_TOKEN])
+@pytest.mark.parametrize(("window", "model"), [(Window.DAY, ""), (Window.MONTH, ""), (Window.DAY, "tiny")])
+def test_a_limit_is_taken_with_what_was_granted_for_its_window_and_with_nothing_else(
+    world: World, scope: Scope, window: Window, model: str
+) -> None:
+    claims = world.users["red"]
+    scope_id = {Scope.USER: claims.user_id, Scope.ACCESS_TOKEN: claims.jti}.get(scope, claims.tenant_id)
+    place = (Metric.REQUESTS, window, 0)
+    world.set_limit(scope.value, scope_id, *place, tenant_id=claims.tenant_id, model=model)
+    assert broken(world) == {"I1"}
+    grant = LimitGrant(
+        tenant_id=claims.tenant_id, scope=scope, scope_id=scope_id, metric=Metric.REQUESTS, window=window,
+        window_key=window_key(window, f"{NOON:%Y-%m-%d}"), model=model, value=2, reason="",
+        granted_at=NOON, ends_at=NOON,
+    )  # fmt: skip
+    others = {"window_key": "2020-01", "model": "other", "metric": Metric.TOKENS, "scope_id": new_id(), "value": 1}
+    with world.database.write() as connection:
+        for name, other in others.items():
+            insert_grant(connection, replace(grant, id=new_id(), **{name: other}))
+    (finding,) = world.audit()
+    assert (finding.invariant, finding.rows[0]["limit"]) == ("I1", 1), "one of them is a true one, of 1"
+    with world.database.write() as connection:
+        insert_grant(connection, replace(grant, withdrawn_at=NOON))
+    assert broken(world) == set(), "what has been withdrawn may have been used before"
 
 
 NAMING = [
