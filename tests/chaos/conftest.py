@@ -9,7 +9,14 @@ import pytest
 
 from bench.emulator.process import Emulator
 from tests.chaos.machines import MakeMachine, machines
+from tests.support.gateway import Gateway
 from tests.support.postgres import Postgres
+
+
+@pytest.fixture(autouse=True)
+def _masters_start_as_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What masters do is what these tests are about, so each is a program of its own, as it is elsewhere."""
+    monkeypatch.setattr(Gateway, "from_nursery", False)
 
 
 @pytest.fixture

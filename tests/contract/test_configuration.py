@@ -146,7 +146,9 @@ def test_postgresql_works_by_both_names_and_by_unix_socket_with_as_many_workers_
     assert postgres_url.startswith("postgresql://")
     assert "host=/" in postgres_url
     by_its_other_name = postgres_url.replace("postgresql://", "postgresql+psycopg://")
-    gateway = make_gateway(by_its_other_name, environment={"CHATAPI_WORKERS": "3"})
+    gateway = make_gateway(by_its_other_name, environment={"CHATAPI_WORKERS": "3"}, start=False)
+    gateway.from_nursery = False
+    gateway.start()
     assert gateway.http.get("/readyz").status_code == 200
     master = psutil.Process(gateway.pid)
     assert "gunicorn" in " ".join(master.cmdline())

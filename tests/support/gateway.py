@@ -18,11 +18,13 @@ import httpx2
 
 from tests.support.commands import run_here
 from tests.support.http import Http
-from tests.support.processes import chatapi_command, clean_environment, end, free_port
+from tests.support.nursery import nursery
+from tests.support.processes import Process, chatapi_command, clean_environment, end, free_port
 from tests.support.users import PASSWORD, User, UserPool
 
 JWT_SECRET = "the secret of the tests, which is longer than the sixty-four bytes that HS512 asks for"
 START_PATIENCE_S = 30.0
+MASTER_ARGUMENTS = ("-c", "python:chatapi.gunicorn_conf")
 ONE_WORKER = {"CHATAPI_WORKERS": "1"}  # for where others would only take seconds to start
 SHARED_SETTINGS = {
     # Tests tell logins apart by address, so that the failures of one do not throttle the others.
@@ -76,7 +78,7 @@ class Gateway:
         self.arguments = arguments
         self.http = Http(self.base_url)
         self.users = UserPool()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._access_tokens: dict[str, str] = {}
         self._somebody: User | None = None
         self._addresses = itertools.count()
@@ -85,6 +87,8 @@ class Gateway:
 
     by_command = False
     """Whether it is started by `chatapi serve` also where no argument is given."""
+    from_nursery = True
+    """Whether it may be born in the nursery; else it starts as a program of its own."""
 
     @property
     def log_path(self) -> Path:
@@ -103,24 +107,26 @@ class Gateway:
         Raises:
             RuntimeError: with the log, where it ends or is not ready in time.
         """
+        self._process = self._begin(clean_environment(self.environment))
+        if wait:
+            self._await_ready()
+
+    def _begin(self, environment: Mapping[str, str]) -> Process:
+        """`chatapi serve`; or, which saves most of two seconds, what that becomes when it has found nothing wrong."""
+        by_command = self.by_command or bool(self.arguments)
+        if not by_command and self.from_nursery and "PYTHONPATH" not in self.environment:
+            return nursery().bear(MASTER_ARGUMENTS, environment, self.folder, self.log_path)
+        master = [sys.executable, "-m", "chatapi.gunicorn_master", *MASTER_ARGUMENTS]
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command(),
-                env=clean_environment(self.environment),
+            return subprocess.Popen(
+                [*chatapi_command(), "serve", *self.arguments] if by_command else master,
+                env=environment,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        if wait:
-            self._await_ready()
-
-    def _command(self) -> list[str]:
-        """`chatapi serve`; or, which saves most of a second, what that becomes when it has found nothing wrong."""
-        if self.by_command or self.arguments:
-            return [*chatapi_command(), "serve", *self.arguments]
-        return [sys.executable, "-m", "chatapi.gunicorn_master", "-c", "python:chatapi.gunicorn_conf"]
 
     def _await_ready(self) -> None:
         assert self._process is not None
