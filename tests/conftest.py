@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -29,6 +31,7 @@ from tests.support.gateway import SHARED_SETTINGS, Gateway, MakeGateway
 from tests.support.llama import API_KEY as LLAMA_KEY
 from tests.support.llama import Llama
 from tests.support.postgres import DATABASES, FreshDatabase, Postgres, SQLiteTemplate
+from tests.support.processes import quick_folder
 from tests.support.users import UserPool
 
 FAR_FROM_MIDNIGHT_S = 15
@@ -83,15 +86,16 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> SQLiteTemplate:
 class _Databases:
     """Migrated databases, dropped together. PostgreSQL is only started where one is asked for."""
 
-    def __init__(self, request: pytest.FixtureRequest, factory: pytest.TempPathFactory) -> None:
+    def __init__(self, request: pytest.FixtureRequest) -> None:
         self._request = request
-        self._factory = factory
         self._drops = ExitStack()
 
     def __call__(self, kind: str) -> str:
         if kind == "sqlite":
             template: SQLiteTemplate = self._request.getfixturevalue("sqlite_template")
-            return template.copy_to(self._factory.mktemp("sqlite") / "chatapi.sqlite3")
+            folder = tempfile.mkdtemp(prefix="chatapi-sqlite-", dir=quick_folder())
+            self._drops.callback(shutil.rmtree, folder, ignore_errors=True)
+            return template.copy_to(Path(folder) / "chatapi.sqlite3")
         server: Postgres = self._request.getfixturevalue("postgres")
         name = server.create()
         self._drops.callback(server.drop, name)
@@ -102,9 +106,9 @@ class _Databases:
 
 
 @pytest.fixture
-def fresh_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FreshDatabase]:
+def fresh_database(request: pytest.FixtureRequest) -> Iterator[FreshDatabase]:
     """Make migrated databases by kind, `"sqlite"` or `"postgresql"`; they go with the test."""
-    databases = _Databases(request, tmp_path_factory)
+    databases = _Databases(request)
     yield databases
     databases.close()
 
@@ -128,11 +132,9 @@ def database_url(request: pytest.FixtureRequest, fresh_database: FreshDatabase) 
 
 
 @pytest.fixture(scope="module")
-def lasting_database(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[FreshDatabase]:
+def lasting_database(request: pytest.FixtureRequest) -> Iterator[FreshDatabase]:
     """As `fresh_database`; what it makes goes with the module."""
-    databases = _Databases(request, tmp_path_factory)
+    databases = _Databases(request)
     yield databases
     databases.close()
 
@@ -197,11 +199,9 @@ def gateway(request: pytest.FixtureRequest) -> Gateway:
 
 
 @pytest.fixture(scope="session", params=DATABASES)
-def llama_gateway(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, llama_url: str
-) -> Iterator[Gateway]:
+def llama_gateway(request: pytest.FixtureRequest, llama_url: str) -> Iterator[Gateway]:
     """A shared gateway with prepared users, before the real language model."""
-    databases = _Databases(request, tmp_path_factory)
+    databases = _Databases(request)
     url = databases(request.param)
     shared = Gateway(url, upstream_url=llama_url, upstream_key=LLAMA_KEY, environment=SHARED_SETTINGS, start=False)
     yield from _shared(shared)

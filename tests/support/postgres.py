@@ -17,6 +17,7 @@ from typing import Any
 import psycopg
 
 from tests.support.commands import run_here
+from tests.support.processes import quick_folder
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it warns of an unset XDG_RUNTIME_DIR while being imported
@@ -34,7 +35,7 @@ class Postgres:
 
     def __init__(self, configuration: str = CONFIGURATION) -> None:
         # Not pytest's folder: the server runs as another user where the tests run as root, and must reach its data.
-        self._folder = Path(tempfile.mkdtemp(prefix="chatapi-postgres-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="chatapi-postgres-", dir=quick_folder()))
         self._server: Any = get_server(self._folder / "data", cleanup_mode="delete", start=False)
         self._server.ensure_pgdata_inited()
         with (self._folder / "data" / "postgresql.conf").open("a") as file:
