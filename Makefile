@@ -28,6 +28,8 @@ $(STAMP): requirements.txt requirements-dev.txt requirements.in pyproject.toml
 run: install  ## Migrate and serve; without a configured upstream, with the demo upstream on loopback
 	@exec scripts/run.sh
 
+# Each of the many processes would compile all of the project again.
+test coverage: export PYTHONDONTWRITEBYTECODE =
 test: install  ## Run the whole test suite, PostgreSQL included
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
