@@ -30,11 +30,7 @@ def set_key(runtime: Runtime, tenant: str, upstream: str) -> None:
     The key is read from standard input, or asked for at a terminal; never from the command line, which others can see.
     """
     tenant_id = tenant_of_name(runtime, tenant).id
-    if sys.stdin.isatty():
-        key = click.prompt("Key", hide_input=True, err=True)
-    else:
-        key = sys.stdin.readline()
-    logic.set_key(runtime, command_actor(), tenant_id, upstream, key.strip())
+    logic.set_key(runtime, command_actor(), tenant_id, upstream, _given_key().strip())
     click.echo(f"Calls of {tenant} to {upstream} go out with its own key from now on.", err=True)
 
 
@@ -45,8 +41,12 @@ def set_key(runtime: Runtime, tenant: str, upstream: str) -> None:
 def list_keys(runtime: Runtime, tenant: str, as_json: bool) -> None:
     """List for which upstreams TENANT has keys, and since when; nothing shows the keys."""
     found = logic.keys_of(runtime, tenant_of_name(runtime, tenant).id)
-    rows = [{"upstream": key.upstream, "set_at": key.set_at.isoformat()} for key in found]
-    show(rows, ("upstream", "set_at"), as_json=as_json)
+    rows: list[dict[str, object]] = [
+        {"upstream": key.upstream, "set_at": key.set_at.isoformat(), "configured": key.configured} for key in found
+    ]
+    if not as_json:
+        rows = [row | {"configured": "yes" if row["configured"] else "no, so it is not used"} for row in rows]
+    show(rows, ("upstream", "set_at", "configured"), as_json=as_json)
 
 
 @upstream_keys.command("remove", epilog=EXIT_CODES)
@@ -75,3 +75,10 @@ def rotate(runtime: Runtime) -> None:
             f"{len(done.strange)} cannot be decrypted with any of CHATAPI_ENCRYPTION_KEYS, and were left as they are:\n"
             + "\n".join(done.strange)
         )
+
+
+def _given_key() -> str:
+    """From the terminal or from standard input; what is no ASCII there is no key, and is refused as such."""
+    if sys.stdin.isatty():
+        return str(click.prompt("Key", hide_input=True, err=True))
+    return sys.stdin.buffer.readline().decode("ascii", "replace")

@@ -163,7 +163,6 @@ def _checked(price: Price) -> str:
 
 
 def _instant(begins_at: datetime, earliest: datetime) -> datetime:
-    begins_at = begins_at.astimezone(UTC)
     if begins_at.microsecond:
         raise InvalidInput("begins_at must be a whole second.")
     if not earliest <= begins_at <= earliest + FARTHEST:
@@ -171,7 +170,7 @@ def _instant(begins_at: datetime, earliest: datetime) -> datetime:
             f"begins_at must be at least {NOTICE.seconds} seconds ahead (now: {earliest.isoformat()} or later), and at "
             "most 10 years: prices never change for calls that were admitted, and every process must hear of them."
         )
-    return begins_at
+    return begins_at.astimezone(UTC)  # not before: at the ends of the calendar there are instants without one in UTC
 
 
 def _whole_second(instant: datetime) -> datetime:

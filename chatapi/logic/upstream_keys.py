@@ -28,10 +28,12 @@ AT_ONCE = 100  # secrets that one transaction seals anew
 
 @dataclass(frozen=True, slots=True)
 class UpstreamKey:
-    """That a tenant has a key of its own for an upstream, and since when."""
+    """That a tenant has a key of its own for an upstream, since when, and whether there still is such an upstream: a
+    key for one that is not configured any more is not used."""
 
     upstream: str
     set_at: datetime
+    configured: bool = True
 
 
 def keys_of(
@@ -51,7 +53,8 @@ def keys_of(
     tenant_of_id(runtime, tenant_id)
     with runtime.database.read() as connection:
         found = storage.of_tenant(connection, tenant_id, after=after or "", most=most)
-    return [UpstreamKey(key.upstream, key.set_at) for key in found]
+    known = {one.name for one in runtime.upstreams}
+    return [UpstreamKey(key.upstream, key.set_at, key.upstream in known) for key in found]
 
 
 def set_key(runtime: Runtime, actor: Actor, tenant_id: str, upstream: str, key: str) -> UpstreamKey:

@@ -169,7 +169,7 @@ def test_nobody_can_read_a_key_back(gateway: Gateway, office: Office, marker: st
     page = office.get("admin", "upstream_keys", limit="1")
     assert [record["upstream"] for record in page["data"]] == ["first"]
     rest = office.get("admin", "upstream_keys", after=page["after"])
-    assert [sorted(record) for record in rest["data"]] == [["set_at", "upstream"]]
+    assert [sorted(record) for record in rest["data"]] == [["configured", "set_at", "upstream"]]
     spaced = office.ask("admin", "PUT", "upstream_keys/first", json={"key": f"{OWN} {OWN}"})
     assert spaced.status_code == 400
     assert office.ask("admin", "PUT", "upstream_keys/none", json={"key": OWN}).status_code == 404

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -153,6 +153,10 @@ def test_nothing_is_said_of_the_past_nor_of_the_next_minute(runtime: Runtime) ->
     for seconds in (-3600, 0, 59, 60.5, 3661 * 86400):
         with pytest.raises(InvalidInput, match="begins_at"):
             say(runtime, {"prompt": "1"}, START + timedelta(seconds=seconds))
+    for end in (datetime.max, datetime.min):
+        for hours in (-12, 12):
+            with pytest.raises(InvalidInput, match="begins_at"):
+                say(runtime, None, end.replace(microsecond=0, tzinfo=timezone(timedelta(hours=hours))))
 
 
 WRONG: list[tuple[dict[str, object], set[str]]] = [

@@ -193,3 +193,15 @@ def test_encryption_keys_are_checked_at_start_and_one_is_made_where_there_is_non
     with pytest.raises(ConfigurationError, match="put back"):
         _ = load_settings(var_dir=tmp_path, encryption_keys="").sealing_keys
     assert load_settings(encryption_keys=f" {A} ,{B},").sealing_keys == (A, B)
+
+
+def test_a_key_for_an_upstream_that_is_not_configured_any_more_is_told(
+    installation: Installation, tmp_path: Path
+) -> None:
+    ours = installation.process(A)
+    set_key(ours)
+    (tmp_path / "upstreams.toml").write_text(FILE.replace('"one"', '"renamed"'))
+    renamed = installation.process(A)
+    (told,) = upstream_keys.keys_of(renamed, tenant_of_name(renamed, "acme").id)
+    assert (told.upstream, told.configured) == ("one", False)
+    assert asked(renamed) == [("renamed", None), ("two", None)]

@@ -34,6 +34,7 @@ class UpstreamKeyRecord(Reply):
 
     upstream: str
     set_at: Instant
+    configured: bool = Field(description="False: there is no such upstream any more, so the key is not used.")
 
 
 @resources.operation(
@@ -77,4 +78,4 @@ def remove_upstream_key(actor: Actor, tenant_id: str, upstream: str) -> None:
 
 
 def _record(key: logic.UpstreamKey) -> UpstreamKeyRecord:
-    return UpstreamKeyRecord(upstream=key.upstream, set_at=key.set_at)
+    return UpstreamKeyRecord(upstream=key.upstream, set_at=key.set_at, configured=key.configured)
