@@ -1,0 +1,78 @@
+"""Calls that were in flight when a backup was made: charged at their holds, until a journal tells how they ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from chatapi.domain.calls import AttemptState, CallState, Charge, Grant, Settlement
+from chatapi.domain.principals import Claims
+from chatapi.domain.usage import Usage, UsageSource
+from chatapi.logic import audit, installation
+from chatapi.logic.backup import back_up_to_file
+from chatapi.logic.restore import restore
+from chatapi.logic.runtime import Runtime
+from chatapi.logic.tokens import exchange
+from chatapi.storage import leases
+from chatapi.storage.journal import Journal
+from chatapi.storage.tables import calls
+from tests.concurrency.world import ask
+from tests.support import administration
+from tests.support.postgres import DATABASES, FreshDatabase
+from tests.support.runtimes import make_runtime
+
+UPSTREAM = Usage(5, 0, 7, 0, UsageSource.UPSTREAM)
+
+
+def nothing(_done: int, _there: int) -> None:
+    """No progress is shown."""
+
+
+@pytest.fixture(params=DATABASES)
+def runtimes(request: pytest.FixtureRequest, fresh_database: FreshDatabase) -> Iterator[tuple[Runtime, Runtime]]:
+    """An installation on one kind of database, and an empty one on the other."""
+    kinds = [request.param, *(kind for kind in DATABASES if kind != request.param)]
+    made = [make_runtime(fresh_database(kind), daily_requests=None) for kind in kinds]
+    yield made[0], made[1]
+    for each in made:
+        each.database.close()
+
+
+def state_of(runtime: Runtime, call_id: str) -> tuple[str, int]:
+    """The state of a call, and how many tokens it was charged."""
+    with runtime.database.read() as connection:
+        row = connection.execute(select(calls).where(calls.c.id == call_id)).one()
+    return row.state, row.prompt_tokens + row.completion_tokens
+
+
+def test_the_truth_of_a_journal_corrects_what_a_restore_has_charged(
+    runtimes: tuple[Runtime, Runtime], tmp_path: Path
+) -> None:
+    old, new = runtimes
+    administration.add_user(old, "demo", "secret")
+    installation_id = installation.check_installation(old)
+    leases.renew(old.database, old.running.worker_id)
+    token = exchange(old, "demo", "secret", "192.0.2.1").access_token
+    claims = Claims(token.tenant_id, token.user_id, token.jti)
+    decision = old.writer.submit(ask(claims, old.running.worker_id))
+    assert isinstance(decision, Grant)
+    back_up_to_file(old, tmp_path / "backup.zip", nothing)
+    journal = Journal(tmp_path / "journal", installation_id)
+    charge = Charge(answered=True, usage=UPSTREAM)
+    journal.append([Settlement(decision.call, CallState.SETTLED, charge, "completed", AttemptState.ANSWERED)])
+    journal.close()
+
+    done = restore(new, tmp_path / "backup.zip", nothing)
+    assert done.expired_calls == 1
+    assert state_of(new, decision.call.call_id) == ("expired", decision.call.hold.tokens)
+    assert audit.run(new) == []
+    assert installation.check_installation(new) == installation_id
+    new.writer.keep_in(Journal(tmp_path / "journal", installation_id))
+    new.writer.adopt()
+    assert new.writer.repay() == 0
+    assert state_of(new, decision.call.call_id) == ("settled", 12)
+    assert audit.run(new) == []
+    new.writer.close()
