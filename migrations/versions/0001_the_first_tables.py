@@ -210,12 +210,12 @@ def upgrade() -> None:
     op.create_table(
         "grants",
         sa.Column("tenant_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("scope_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
+        sa.Column("window_key", sa.Text(), nullable=False),
         sa.Column("id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
         sa.Column("scope", sa.Text(), nullable=False),
-        sa.Column("scope_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
         sa.Column("metric", sa.Text(), nullable=False),
         sa.Column("window", sa.Text(), nullable=False),
-        sa.Column("window_key", sa.Text(), nullable=False),
         sa.Column("model", sa.Text(), server_default="", nullable=False),
         sa.Column("value", sa.BigInteger(), nullable=False),
         sa.Column("reason", sa.Text(), server_default="", nullable=False),
@@ -227,15 +227,8 @@ def upgrade() -> None:
         sa.CheckConstraint("\"window\" IN ('day', 'month')", name=op.f("ck_grants_window")),
         sa.CheckConstraint("value > 0", name=op.f("ck_grants_value")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_grants_tenants")),
-        sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_grants")),
+        sa.PrimaryKeyConstraint("tenant_id", "scope_id", "window_key", "id", name=op.f("pk_grants")),
     )
-    with op.batch_alter_table("grants", schema=None) as batch_op:
-        batch_op.create_index(
-            batch_op.f("ix_grants_tenant_id_scope_id_window_key"),
-            ["tenant_id", "scope_id", "window_key"],
-            unique=False,
-        )
-
     op.create_table(
         "limits",
         sa.Column("tenant_id", sa.Text().with_variant(sa.Uuid(as_uuid=False), "postgresql"), nullable=False),
@@ -414,9 +407,6 @@ def downgrade() -> None:
     op.drop_table("users")
     op.drop_table("upstream_keys")
     op.drop_table("limits")
-    with op.batch_alter_table("grants", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_grants_tenant_id_scope_id_window_key"))
-
     op.drop_table("grants")
     op.drop_table("attempts")
     op.drop_table("workers")

@@ -6,10 +6,11 @@ import re
 
 from sqlalchemy import text
 
-from chatapi.domain.limits import Metric
+from chatapi.domain.limits import Metric, Scope
 from chatapi.domain.windows import Window
 from chatapi.storage import principals
 from chatapi.storage.given import sqlite_of
+from chatapi.storage.grants import LimitGrant, insert_grant
 from tests.concurrency.model import utc
 from tests.concurrency.world import LastingDatabase, World
 
@@ -31,6 +32,28 @@ def test_the_limits_of_other_users_are_not_read_through(emptied: LastingDatabase
     assert sorted(limit.value for limit in facts[asker].rules.limits) == [0, 3]
     (plan,) = _looks_up("limits", world)
     assert re.search(r"\bscope ?=.*\bscope_id ?=", plan), plan
+
+
+def test_the_grants_of_other_users_and_other_days_are_not_read_through(emptied: LastingDatabase) -> None:
+    world = emptied.world(NOON)
+    world.add_tenant("acme")
+    ann, bob = world.add_user("ann", "acme"), world.add_user("bob", "acme")
+    per_day = (Metric.REQUESTS, Window.DAY)
+    with world.database.write() as connection:
+        for value, (who, day) in enumerate(((ann, "2026-11-21"), (ann, "2026-11-20"), (bob, "2026-11-21")), start=1):
+            grant = LimitGrant(who.tenant_id, Scope.USER, who.user_id, *per_day, day, "", value, "", NOON, NOON)
+            insert_grant(connection, grant)
+    for who in (ann, bob):
+        world.set_limit("user", who.user_id, *per_day, 10, tenant_id=who.tenant_id)
+    worker_id = world.worker()
+    askers = [(ann, worker_id), (bob, worker_id)]
+    for day, expected in (("2026-11-21", (11, 13)), ("2026-11-20", (12, 10)), ("", (10, 10))):
+        with world.database.write() as connection:
+            days = {ann.tenant_id: day}
+            facts = principals.facts(connection, world.ledger._book, askers, days, lambda: NOON)
+        assert tuple(limit.value for asker in askers for limit in facts[asker].rules.limits) == expected
+    (plan,) = _looks_up("grants", world)
+    assert re.search(r"\bscope_id ?=.*\bwindow_key ?=", plan), plan
 
 
 def test_a_user_s_other_access_tokens_are_not_read_through_and_another_user_s_is_none(emptied: LastingDatabase) -> None:
