@@ -80,7 +80,9 @@ def reconcile(
     Management); several files are one export. docs/administration/reports.md says how to get them.
     """
     wanted = logic.Wanted(upstream, tenants, without, dict(names), tolerance)
-    done = logic.reconcile(runtime, logic.read_export((file.name, file) for file in files), wanted)
+    done = logic.reconcile(
+        runtime, logic.read_export((getattr(file, "name", "<stdin>"), file) for file in files), wanted
+    )
     if as_json:
         click.echo(orjson.dumps(logic.as_record(done), option=orjson.OPT_INDENT_2))
     else:

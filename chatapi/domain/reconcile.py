@@ -128,6 +128,7 @@ def compare(export: Export, ours: Mapping[tuple[str, str], Ours], terms: Terms) 
         terms: how.
     """
     theirs = {place: figures for place, figures in export.cells.items() if any(value for value in figures)}
+    ours = {place: figures for place, figures in ours.items() if any(figures)}
     if any(not model for _, model in theirs):
         names = _Names({}, {}, everything=True)
     else:

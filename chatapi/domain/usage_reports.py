@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 Record = dict[str, str | int | None]
@@ -139,19 +141,21 @@ class UsageRow:
     period: str | None = None
 
 
-def places_of(wanted: UsageFilter) -> tuple[str, ...]:
-    """The columns that say what a row is about, in order: what it is grouped by, and its day or month."""
-    groups = tuple(column for group in wanted.group_by for column in PLACES[group])
-    return groups if wanted.by is Period.ALL else (*groups, wanted.by.value)
+@lru_cache(maxsize=128)
+def places_of(group_by: tuple[Group, ...], by: Period) -> Mapping[str, str]:
+    """The columns that say what a row is about, in order, and the attributes of a row that fill them: what it is
+    grouped by, and its day or month."""
+    groups = {column: column for group in group_by for column in PLACES[group]}
+    return groups if by is Period.ALL else groups | {by.value: "period"}
 
 
 def columns_of(wanted: UsageFilter) -> tuple[str, ...]:
     """All columns of a report, in order."""
-    return (*places_of(wanted), *FIGURES)
+    return (*places_of(wanted.group_by, wanted.by), *FIGURES)
 
 
 def as_record(row: UsageRow, wanted: UsageFilter) -> Record:
     """A row for programs, with the columns that such a report has."""
-    times = {Period.DAY.value, Period.MONTH.value}
-    place: Record = {name: row.period if name in times else getattr(row, name) for name in places_of(wanted)}
+    places = places_of(wanted.group_by, wanted.by)
+    place: Record = {column: getattr(row, attribute) for column, attribute in places.items()}
     return place | row.figures.as_record()

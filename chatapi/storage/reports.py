@@ -72,8 +72,7 @@ def reading(database: Database, most_s: float) -> Iterator[Connection]:
 def usage_rows(connection: Connection, wanted: UsageFilter) -> Generator[UsageRow, None, None]:
     """The same in a transaction that is open."""
     for row in execute_off_hub(connection, _statement(wanted), ROWS_AT_ONCE):
-        figures, places = UsageFigures(*row[:7]), row[7:]
-        yield UsageRow(figures, *(None if place is None else str(place) for place in places))
+        yield UsageRow(UsageFigures._make(row[:7]), *row[7:])
 
 
 def _statement(wanted: UsageFilter) -> Select[Any]:

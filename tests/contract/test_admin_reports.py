@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
+from tests.support.agreement import disagreements
 from tests.support.faults import PROMPT_TOKENS, pieces_of, reply_to
 from tests.support.gateway import Gateway
 from tests.support.limits import ask
@@ -193,3 +195,61 @@ def test_commands_for_what_is_not_there_say_so(office: Office) -> None:
     assert office.gateway.run("usage", "--csv", "--json").returncode == 2
     table = office.gateway.cli("usage", "--tenant", office.tenant, "--group-by", "model,access_token", "--by", "month")
     assert table.splitlines()[0].split()[:2] == ["access", "token"] and "unknown" in table
+
+
+def export_of(office: Office, *, more_tokens: int = 0) -> str:
+    """What OpenAI would say of the office's calls, had it answered them, by the names that it dates."""
+    day = datetime.fromisoformat(office.report()["data"][0]["day"]).replace(tzinfo=UTC)
+    results = [
+        {
+            "object": "organization.usage.completions.result",
+            "model": f"{row['model']}-2024-07-18" if row["model"] == PRICED else row["model"],
+            "num_model_requests": row["requests"],
+            "input_tokens": row["prompt_tokens"],
+            "input_cached_tokens": row["cached_tokens"],
+            "output_tokens": row["completion_tokens"] + (more_tokens if row["model"] == PRICED else 0),
+        }
+        for row in office.report(group_by="model")["data"]
+    ]
+    begin = int(day.timestamp())
+    bucket = {"object": "bucket", "start_time": begin, "end_time": begin + 86_400, "results": results}
+    return json.dumps({"object": "page", "data": [bucket], "has_more": False})
+
+
+def test_the_ledger_is_reconciled_with_the_providers_own_export(office: Office, tmp_path: Path) -> None:
+    path = tmp_path / "export.json"
+    path.write_text(export_of(office))
+    command = ("reconcile", str(path), "--tenant", office.tenant)
+    same = office.gateway.cli(*command)
+    assert "Nothing differs." in same
+    assert f"Compared together as {PRICED}: {PRICED}-2024-07-18 there, {PRICED} here." in same
+    found = json.loads(office.gateway.cli(*command, "--json"))
+    assert (found["agrees"], found["provider"], len(found["rows"])) == (True, "openai", 2)
+    path.write_text(export_of(office, more_tokens=5))
+    other = office.gateway.run(*command)
+    assert other.returncode == 1 and "1 of them differ" in other.stdout
+    [line] = [line for line in other.stdout.splitlines() if "completion tokens" in line]
+    assert PRICED in line and line.split()[-1] == "-5"
+    assert office.gateway.run(*command, "--tolerance", "50").returncode == 0
+    assert office.gateway.run("reconcile", "-", "--tenant", office.tenant, stdin=export_of(office)).returncode == 0
+
+
+def test_an_export_that_cannot_be_read_is_refused_with_every_line(office: Office, tmp_path: Path) -> None:
+    path = tmp_path / "export.csv"
+    path.write_text("start_time,end_time,model,num_model_requests\n1761523200,1761526800,tiny,-1\nx,y,tiny,1\n")
+    refused = office.gateway.run("reconcile", str(path))
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert f"{path}, line 2: num_model_requests is no count: '-1'" in refused.stderr
+    assert f"{path}, line 3: start_time is no number: 'x'" in refused.stderr
+    assert office.gateway.run("reconcile", str(tmp_path / "absent")).returncode == 2
+    path.write_text(export_of(office))
+    for options in (("--tenant", "nobody"), ("--without", "nobody")):
+        gone = office.gateway.run("reconcile", str(path), *options)
+        assert gone.returncode == 1 and "There is no tenant 'nobody'." in gone.stderr
+    for wrong in (("--tolerance", "x"), ("--tolerance", "101"), ("--model", "x")):
+        assert office.gateway.run("reconcile", str(path), *wrong).returncode == 2
+
+
+def test_all_that_the_gateway_says_of_usage_agrees(office: Office) -> None:
+    assert disagreements(office.gateway.database_url, audited=False) == []
+    office.gateway.cli("audit")

@@ -61,7 +61,7 @@ def disagreements(database_url: str, *, audited: bool = True, **settings: Any) -
 def disagreements_in(runtime: Runtime, *, audited: bool = True) -> Iterator[str]:
     """The same of the database that a runtime works with."""
     truth, names, since = _truth(runtime)
-    yield from _reports(runtime, truth, names, since)
+    yield from _reports(runtime, truth, since)
     yield from _users(runtime, truth, since)
     yield from _counters(runtime, truth, since)
     yield from _statements(runtime, truth, names, since)
@@ -110,11 +110,11 @@ def _limited(problems: Iterable[str]) -> Iterator[str]:
         yield problem
 
 
-def _reports(runtime: Runtime, truth: Truth, names: Mapping[str, str], since: str) -> Iterator[str]:
+def _reports(runtime: Runtime, truth: Truth, since: str) -> Iterator[str]:
     for groups in GROUPINGS:
         for by in Period:
             yield from _report(runtime, truth, UsageFilter(first_day=since or None, group_by=groups, by=by))
-    for tenant_id in names:
+    for tenant_id in sorted({place.tenant_id for place in truth}):  # of others the reports above say that they have any
         for groups, by in ((tuple(Group), Period.DAY), ((Group.MODEL,), Period.MONTH), ((), Period.ALL)):
             wanted = UsageFilter(tenant_id=tenant_id, first_day=since or None, group_by=groups, by=by)
             yield from _report(runtime, truth, wanted)
