@@ -12,6 +12,7 @@ from uuid import UUID
 
 import jwt
 from flask import Blueprint, Response, current_app, g, request
+from flask.globals import request_ctx
 from flask.sansio.app import App
 
 from chatapi.domain.principals import Claims
@@ -51,7 +52,9 @@ class PolicedBlueprint(Blueprint):
 def _tell_methods() -> Response | None:
     if request.method != "OPTIONS" or request.url_rule is None:
         return None
-    response = Response(status=204, headers={"Allow": ", ".join(sorted(request.url_rule.methods or ()))})
+    adapter = request_ctx.url_adapter  # a path may have several rules, each with methods of its own
+    allowed = adapter.allowed_methods() if adapter is not None else ()
+    response = Response(status=204, headers={"Allow": ", ".join(sorted(allowed))})
     del response.headers["Content-Type"]  # of nothing
     return response
 

@@ -7,11 +7,14 @@ parameters are parts of the path, and the type that it returns is what comes bac
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
 from flask import Response, request
+from flask.sansio.app import App
+from werkzeug.routing import BaseConverter
 
 from chatapi.domain.actors import Actor
 from chatapi.domain.principals import Role
@@ -59,12 +62,23 @@ class Operation:
     parts: tuple[str, ...] = field(default=())
 
 
+class _Id(BaseConverter):
+    """Anything in the place of an id but the name of a route there, which has no other methods than its own."""
+
+    regex = "(?!import$)[^/]+"
+
+
 class Resources(PolicedBlueprint):
     """A blueprint of such routes; all of them take an access token."""
 
     def __init__(self, name: str, import_name: str) -> None:
         super().__init__(name, import_name, Auth.BEARER)
         self.operations: list[Operation] = []
+
+    def register(self, app: App, options: dict[str, Any]) -> None:
+        """Enter the routes."""
+        app.url_map.converters.setdefault("id", _Id)
+        super().register(app, options)
 
     def operation(
         self,
@@ -112,7 +126,7 @@ class Resources(PolicedBlueprint):
                 parts=tuple(name for name in inspect.signature(handler).parameters if f"{{{name}}}" in path),
             )
             self.operations.append(operation)
-            rule = path.replace("{", "<").replace("}", ">")
+            rule = re.sub(r"\{(\w+_id)\}", r"<id:\1>", path).replace("{", "<").replace("}", ">")
             self.add_url_rule(rule, handler.__name__, _view(operation, handler), methods=[method])
             return handler
 

@@ -111,6 +111,14 @@ def test_what_is_no_file_of_users_is_refused(office: Office) -> None:
     assert send(office, "username,password\n", who="user").status_code == 403
 
 
+def test_the_paths_of_files_are_no_users_and_options_tells_all_methods_of_a_path(office: Office) -> None:
+    for method in ("GET", "PATCH"):
+        refused = office.ask("admin", method, "users/import")
+        assert (refused.status_code, refused.headers["Allow"]) == (405, "OPTIONS, POST")
+    told = {path: office.ask(None, "OPTIONS", path).headers["Allow"] for path in ("users", "users/import", "users/x")}
+    assert told == {"users": "GET, OPTIONS, POST", "users/import": "OPTIONS, POST", "users/x": "GET, OPTIONS, PATCH"}
+
+
 def test_an_export_has_all_users_and_nobodys_password_and_imports_as_no_change(office: Office) -> None:
     load(office, f"username,password,daily_requests,daily_tokens\n{office.username('one')},secret,unlimited,70\n")
     office.do("admin", "PATCH", f"users/{office.ids['user']}", status="disabled")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from itertools import chain, islice
 
+import structlog
 from flask import Response
 from pydantic import Field
 
@@ -16,10 +18,13 @@ from chatapi.endpoint.bodies import text_body
 from chatapi.endpoint.context import runtime
 from chatapi.endpoint.resources import Resources
 from chatapi.endpoint.shapes import Query, Reply
+from chatapi.errors import Unavailable
 from chatapi.logic.user_exports import COLUMNS, export_users
 from chatapi.logic.user_imports import MOST_LINES_OF_A_REQUEST, MOST_PASSWORDS_OF_A_REQUEST, import_csv
 
 resources = Resources("admin_user_files", __name__)
+
+log = structlog.get_logger()
 
 CSV = "text/csv"
 LINES_AT_ONCE = 200
@@ -80,9 +85,15 @@ def export(_: Actor, tenant_id: str) -> Response:
     first = list(islice(rows, 1))  # what fails, fails before there is a status
     response = Response(_pieces(csv_lines(COLUMNS, chain(first, rows))), content_type=MEDIA_TYPE)
     response.headers["Content-Disposition"] = 'attachment; filename="users.csv"'
+    response.headers["Cache-Control"] = "no-store"
     return response
 
 
 def _pieces(lines: Iterator[str]) -> Iterator[str]:
-    while piece := "".join(islice(lines, LINES_AT_ONCE)):
-        yield piece
+    """Some lines at once. What cannot go on is broken off, as a connection that is lost: it never looks whole."""
+    try:
+        while piece := "".join(islice(lines, LINES_AT_ONCE)):
+            yield piece
+    except Unavailable as error:
+        log.warning("export_broken_off", problem=str(error))
+        raise ConnectionResetError(errno.ECONNRESET, str(error)) from error
