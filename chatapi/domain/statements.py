@@ -77,7 +77,8 @@ class CallsOfKind(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ZoneChange:
-    """When a tenant's time zone was changed, by whom, and to what. The new one began with a later month."""
+    """When a tenant's time zone was changed, by whom, and from and to what where the trail says it: of a change that
+    waits for open windows to end it has the new one alone."""
 
     at: datetime
     actor: str

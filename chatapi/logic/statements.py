@@ -109,7 +109,8 @@ def as_csv_text(made: OpenStatement) -> Iterator[bytes]:
 
 def head_of(statement: Statement) -> dict[str, object]:
     """All but the lines and the checks, for programs."""
-    begins_at, ends_at = statement.month.span(statement.zone)
+    zone = statement.zone
+    begins_at, ends_at = statement.month.span(zone)
     by_model = []
     for row in statement.by_model:
         record = line_record(row, row.figures)
@@ -119,7 +120,7 @@ def head_of(statement: Statement) -> dict[str, object]:
         "tenant_id": statement.tenant_id,
         "tenant": statement.tenant,
         "month": str(statement.month),
-        "timezone": statement.zone.at(begins_at).key,
+        "timezone": zone.at(begins_at).key,
         "begins_at": utc(begins_at),
         "ends_at": utc(ends_at),
         "made_at": utc(statement.made_at),
@@ -128,6 +129,8 @@ def head_of(statement: Statement) -> dict[str, object]:
         "total": line_record(None, statement.total),
         "by_model": by_model,
         "calls": _calls(statement),
+        "next_timezone": zone.next_name,
+        "next_timezone_from": None if zone.next_from is None else utc(zone.next_from),
         "timezone_changes": [
             {"at": utc(change.at), "by": change.actor, "from": change.before, "to": change.after}
             for change in statement.zone_changes
@@ -159,7 +162,11 @@ def remarks(statement: Statement) -> Iterator[str]:
     if not statement.has_all_calls:
         yield f"Calls of days before {statement.calls_since} have been deleted: what is said of calls is of the others."
     for change in statement.zone_changes:
-        yield f"{change.actor} changed the time zone from {change.before} to {change.after} on {utc(change.at)}."
+        to = f" to {change.after}" if change.after else ", which was under way, back"
+        yield f"{change.actor} changed the time zone{to} on {utc(change.at)}."
+    zone = statement.zone
+    if zone.next_name is not None and zone.next_from is not None:
+        yield f"The time zone is {zone.name} until {utc(zone.next_from)}, and {zone.next_name} from then on."
 
 
 def _open(

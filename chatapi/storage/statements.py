@@ -27,6 +27,7 @@ from chatapi.storage.tables import attempts, calls, tenants
 
 CLOCKS_APART = timedelta(days=2)  # local days reach so far beyond UTC's, and gateways' clocks beyond the database's
 MOST_ZONE_CHANGES = 100
+ZONE_CHANGED = "tenant.set_timezone"  # in the trail
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +130,13 @@ def _attempts_at_risk(connection: Connection, tenant: StatedTenant, month: Local
 
 
 def _zone_changes(connection: Connection, tenant: StatedTenant) -> Iterator[ZoneChange]:
-    told = or_(trail.c.after.contains('"timezone"'), trail.c.before.contains('"timezone"'))
     statement = (
         select(trail.c.at, trail.c.actor, trail.c.before, trail.c.after)
-        .where(trail.c.tenant_id == tenant.id, trail.c.subject_kind == "tenant", told)
+        .where(trail.c.tenant_id == tenant.id, trail.c.action == ZONE_CHANGED)
         .order_by(trail.c.id.desc())
         .limit(MOST_ZONE_CHANGES)
     )
     for row in connection.execute(statement):
-        before, after = (orjson.loads(text).get("timezone") if text else None for text in (row.before, row.after))
-        if before is not None:  # else the tenant was made with it
-            yield ZoneChange(row.at, row.actor, before, after)
+        before, after = (orjson.loads(text) if text else {} for text in (row.before, row.after))
+        names = [values.get("next_timezone") or values.get("timezone") for values in (before, after)]
+        yield ZoneChange(row.at, row.actor, *names)

@@ -187,6 +187,19 @@ def test_a_statement_says_who_used_what_and_that_its_figures_agree(office: Offic
     assert "2020-02 (UTC): complete" in earlier
 
 
+def test_a_statement_tells_of_a_changed_time_zone(office: Office) -> None:
+    month = f"{datetime.now(UTC):%Y-%m}"
+    office.gateway.cli("tenants", "set-timezone", office.tenant, "Asia/Tokyo")
+    try:
+        found = json.loads(office.gateway.cli("statement", office.tenant, month, "--json"))
+        text = office.gateway.cli("statement", office.tenant, month)
+    finally:
+        office.gateway.cli("tenants", "set-timezone", office.tenant, "UTC")
+    assert (found["timezone"], found["next_timezone"]) == ("UTC", "Asia/Tokyo")
+    assert found["ends_at"] <= found["next_timezone_from"] and found["timezone_changes"][0]["to"] == "Asia/Tokyo"
+    assert "changed the time zone to Asia/Tokyo on" in text and "and Asia/Tokyo from then on." in text
+
+
 def test_commands_for_what_is_not_there_say_so(office: Office) -> None:
     gone = office.gateway.run("statement", "no-such-tenant", "2026-11")
     assert (gone.returncode, gone.stdout) == (1, "") and "no such tenant" in gone.stderr
