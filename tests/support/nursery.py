@@ -39,7 +39,7 @@ MASTER = "chatapi.gunicorn_master"
 # it is imported; settings that were read; memory that workers share.
 BEFORE_PATCHING = ("chatapi.settings", "chatapi.endpoint.connections")
 AFTER_PATCHING = ("chatapi.app", "chatapi.upstream.gevent_transport", "chatapi.upstream.pool")
-LOOK_EVERY_S = 0.01
+LOOK_EVERY_S, PATIENCE_S = 0.01, 10.0
 # What masters work with. They have one thread only, so it does not matter that `threading` stays as it was patched.
 SWAPPED = {"os", "signal", "time", "queue", "select", "selectors", "socket", "ssl", "subprocess"}
 REMOVED = object()  # by gevent: what cannot be had without blocking
@@ -117,7 +117,11 @@ class Nursery:
         """End it, and every gateway that still runs."""
         self._answers.close()
         self._socket.close()
-        self._process.wait()
+        try:
+            self._process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 @cache
