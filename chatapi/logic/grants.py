@@ -60,19 +60,7 @@ def add_grant(
         require_reach(made.actor, target.scope, holder)
         now = runtime.database.now(made.connection)  # a day may have ended while locks were waited for
         moment = Moment.at(now, holder.zone.at(now))
-        grant = LimitGrant(
-            tenant_id=holder.tenant_id,
-            scope=Scope(target.scope),
-            scope_id=target.scope_id(holder),
-            metric=place.metric,
-            window=place.window,
-            window_key=window_key(place.window, moment.day),
-            model=place.model,
-            value=value,
-            reason=reason,
-            granted_at=now,
-            ends_at=window_end(place.window, moment),
-        )
+        grant = _new_grant(target, holder, place, moment, value=value, reason=reason)
         _require_room(runtime, made.connection, holder, grant, moment.day)
         grants.insert_grant(made.connection, grant)
         made.record("grant.add", grant.tenant_id, grant.scope.value, grant.scope_id, after=_said(grant))
@@ -156,6 +144,24 @@ def all_grants(runtime: Runtime, target: LimitTarget | None, *, open_only: bool)
         while page := page_of_grants(runtime, each, GrantFilter(), before, AT_ONCE, open_only=open_only):
             yield from page
             before = page[-1].grant.id
+
+
+def _new_grant(
+    target: LimitTarget, holder: Holder, place: LimitPlace, moment: Moment, *, value: int, reason: str
+) -> LimitGrant:
+    return LimitGrant(
+        tenant_id=holder.tenant_id,
+        scope=Scope(target.scope),
+        scope_id=target.scope_id(holder),
+        metric=place.metric,
+        window=place.window,
+        window_key=window_key(place.window, moment.day),
+        model=place.model,
+        value=value,
+        reason=reason,
+        granted_at=moment.now,
+        ends_at=window_end(place.window, moment),
+    )
 
 
 def _require_room(runtime: Runtime, connection: Transaction, holder: Holder, grant: LimitGrant, day: str) -> None:
