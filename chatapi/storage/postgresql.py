@@ -148,12 +148,13 @@ def _waits_in_hub() -> bool:
 
 
 @contextmanager
-def patient(connection: object) -> Iterator[None]:
-    """Have the connection wait for ever while the block runs; on anything but PostgreSQL this does nothing."""
+def patient(connection: object, silence_s: float | None = None) -> Iterator[None]:
+    """Have the connection wait so long while the block runs, for ever by default; on anything but PostgreSQL this does
+    nothing."""
     if not isinstance(connection, Connection):
         yield
         return
-    connection.silence_s = None
+    connection.silence_s = silence_s
     try:
         yield
     finally:
