@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import pytest
@@ -115,6 +118,47 @@ def test_calls_of_a_tenant_go_out_with_its_own_key_from_the_next_one_on_and_nobo
     assert set(sent(office, faults, f"{marker} other", count=2)) == {(f"Bearer {OTHER}", None, None, None)}
     office.do("admin", "DELETE", "upstream_keys/first", 204)
     assert set(sent(office, faults, f"{marker} after", count=2)) == {ON_OURS}
+
+
+def test_while_calls_go_on_each_goes_out_with_the_key_that_held_at_its_admission(
+    office: Office, faults: FaultyUpstream, marker: str
+) -> None:
+    """One that began after a change was answered, and ended before the next one was asked for, cannot have another."""
+    changes = [("PUT", OWN), ("PUT", OTHER), ("DELETE", OURS), ("PUT", OTHER), ("PUT", OWN), ("DELETE", OURS)]
+    spans, calls, ended = list[tuple[float, float, str]](), list[tuple[float, float, str]](), threading.Event()
+
+    def call_on(caller: int) -> None:
+        while not ended.is_set():
+            began, said = time.monotonic(), f"{marker} {caller} {len(calls)} "
+            assert ask(office, said, stream=bool(caller % 2)).status_code == 200
+            calls.append((began, time.monotonic(), said))
+
+    with ThreadPoolExecutor(8) as pool:
+        callers = [pool.submit(call_on, caller) for caller in range(8)]
+        try:
+            for method, key in changes:
+                body = {"key": key} if method == "PUT" else {}
+                office.do("admin", method, "upstream_keys/first", 200 if body else 204, **body)
+                held_from = time.monotonic()
+                while sum(began >= held_from for began, _, _ in tuple(calls)) < 8:
+                    time.sleep(0.01)
+                    assert not any(caller.done() for caller in callers)
+                spans.append((held_from, time.monotonic(), key))
+        finally:
+            ended.set()
+        for caller in callers:
+            caller.result()
+    sent_with = {
+        request.text: request.headers["authorization"].removeprefix("Bearer ") for request in faults.about(marker)
+    }
+    judged = [
+        (sent_with[said], key)
+        for held_from, held_until, key in spans
+        for began, done, said in calls
+        if held_from <= began and done <= held_until
+    ]
+    assert len(judged) >= 8 * len(changes)
+    assert [both for both in judged if both[0] != both[1]] == []
 
 
 def test_azure_takes_its_key_in_a_header_of_its_own(office: Office, faults: FaultyUpstream, marker: str) -> None:
