@@ -107,7 +107,7 @@ def is_counted(connection: Connection, tenant_id: str) -> bool:
 
 def find_user(connection: Connection, username: str, *, lock: bool = False) -> User | None:
     """The user of that name; with `lock` for changing it in this transaction."""
-    statement = select_users().where(usernames.c.username == (username if can_be_kept(username) else NOBODYS_NAME))
+    statement = _by_name().where(usernames.c.username == (username if can_be_kept(username) else NOBODYS_NAME))
     row = connection.execute(statement.with_for_update(of=users) if lock else statement).one_or_none()
     return None if row is None else read_user(row._mapping)
 
@@ -116,7 +116,7 @@ def find_users(connection: Connection, names: Iterable[str], *, lock: bool = Fal
     """The users of these names, by name; with `lock` for changing them in this transaction."""
     found = {}
     for some in batches(filter(can_be_kept, names)):
-        statement = select_users().where(usernames.c.username.in_(some)).order_by(usernames.c.username)
+        statement = _by_name().where(usernames.c.username.in_(some)).order_by(usernames.c.username)
         for row in connection.execute(statement.with_for_update(of=users) if lock else statement).mappings():
             found[row["username"]] = read_user(row)
     return found
@@ -184,12 +184,12 @@ def read_tenant(row: RowMapping) -> Tenant:
 
 
 def select_users() -> Select[Any]:
-    """What `read_user` reads, of all users."""
+    """What `read_user` reads, of all users: by the key of users, for that of usernames is the name."""
     return (
         select(
             users.c.tenant_id,
             users.c.id,
-            usernames.c.username,
+            users.c.username,
             users.c.role,
             users.c.status,
             tenants.c.name.label("tenant_name"),
@@ -198,9 +198,15 @@ def select_users() -> Select[Any]:
             users.c.password_hash,
             users.c.given_hash,
         )
-        .join(users, (users.c.tenant_id == usernames.c.tenant_id) & (users.c.id == usernames.c.user_id))
+        .select_from(users)
         .join(tenants, tenants.c.id == users.c.tenant_id)
     )
+
+
+def _by_name() -> Select[Any]:
+    """The same, for those of some usernames."""
+    named = (usernames.c.tenant_id == users.c.tenant_id) & (usernames.c.user_id == users.c.id)
+    return select_users().join(usernames, named)
 
 
 def read_user(row: RowMapping) -> User:

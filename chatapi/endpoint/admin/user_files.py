@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Iterator
 from itertools import chain, islice
 
@@ -94,6 +95,7 @@ def _pieces(lines: Iterator[str]) -> Iterator[str]:
     try:
         while piece := "".join(islice(lines, LINES_AT_ONCE)):
             yield piece
+            time.sleep(0)  # for whatever else runs here
     except Unavailable as error:
         log.warning("export_broken_off", problem=str(error))
         raise ConnectionResetError(errno.ECONNRESET, str(error)) from error
