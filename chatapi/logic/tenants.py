@@ -132,8 +132,7 @@ def change_tenant(
         if timezone is not None:
             _change_zone(made, tenant, timezone)
         if near_limit is not None:
-            permissions.set_near_limit(made.connection, tenant.id, near_limit)
-            _record(made, tenant, "set_near_limit", {"near_limit": tenant.near_limit}, {"near_limit": near_limit})
+            _change_near_limit(made, tenant, near_limit)
         if name is not None:
             _rename(made, tenant, name)
     return tenant_of_id(runtime, tenant_id)
@@ -195,6 +194,11 @@ def _change_zone(made: Change, tenant: Tenant, timezone: str) -> None:
     accounts.change_tenant(made.connection, tenant.id, **values)
     before, after = ({"timezone": each.name, "next_timezone": each.next_name} for each in (tenant.zone, zone))
     _record(made, tenant, "set_timezone", before, after)
+
+
+def _change_near_limit(made: Change, tenant: Tenant, near_limit: str) -> None:
+    permissions.set_near_limit(made.connection, tenant.id, near_limit)
+    _record(made, tenant, "set_near_limit", {"near_limit": tenant.near_limit}, {"near_limit": near_limit})
 
 
 def _rename(made: Change, tenant: Tenant, name: str) -> None:
