@@ -39,6 +39,7 @@ SMALL = 100_000
 BYTES_PER_CALL = 1200  # with attempts, indexes and the write-ahead log, on the safe side
 CHARGE = Charge(answered=True, usage=Usage(7, 0, 3, 0, UsageSource.UPSTREAM))
 GOAL_ADMISSION, GOAL_REPORT = 1.1, 2.0
+GOAL_REPORT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +190,14 @@ def check(database: str, calls: int, results: list[dict[str, Any]]) -> list[dict
         ("an admission and settlement, one at a time, time", ratio("alone_ms"), GOAL_ADMISSION),
         ("a month's report, time", ratio("report_ms"), GOAL_REPORT),
     )
-    return [
+    longest_s = max(each["report_ms"] for each in by_name["large"]) / 1000
+    report = {
+        "what": f"{database}: a month's report of {calls:,} calls, all tenants, users, models and days, in seconds",
+        "measured": round(longest_s, 3),
+        "goal": GOAL_REPORT_S,
+        "met": longest_s < GOAL_REPORT_S,
+    }
+    return [report] + [
         {
             "what": f"{database}: {what}, {calls:,} calls as a multiple of {SMALL:,}",
             "measured": figure,

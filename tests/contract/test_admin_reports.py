@@ -16,6 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.chaos.reconcile import await_none_held
 from tests.support.agreement import disagreements
 from tests.support.faults import PROMPT_TOKENS, pieces_of, reply_to
 from tests.support.gateway import Gateway
@@ -264,5 +265,6 @@ def test_an_export_that_cannot_be_read_is_refused_with_every_line(office: Office
 
 
 def test_all_that_the_gateway_says_of_usage_agrees(office: Office) -> None:
+    await_none_held(office.gateway.database_url)
     assert disagreements(office.gateway.database_url, audited=False) == []
     office.gateway.cli("audit")
