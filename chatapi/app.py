@@ -33,6 +33,18 @@ from chatapi.settings import Settings, load_settings
 from chatapi.storage.engine import Clock
 from chatapi.storage.journal import Journal
 
+BLUEPRINTS = (
+    tokens.blueprint,
+    questions.blueprint,
+    prompts.blueprint,
+    chats.blueprint,
+    model_endpoints.blueprint,
+    models.blueprint,
+    me.blueprint,
+    health.blueprint,
+    openapi.blueprint,
+)
+
 
 class _App(Flask):
     """Flask without coroutines: no function is asked whether it is one, which took 5 % of a request's time."""
@@ -69,18 +81,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock | None = None) 
     context.attach(app, runtime)
     request_log.install(app, trusted_proxies=settings.trusted_proxies)
     errors.install(app)
-    for blueprint in (
-        tokens.blueprint,
-        questions.blueprint,
-        prompts.blueprint,
-        chats.blueprint,
-        model_endpoints.blueprint,
-        models.blueprint,
-        me.blueprint,
-        health.blueprint,
-        openapi.blueprint,
-        *admin.BLUEPRINTS,
-    ):
+    for blueprint in (*BLUEPRINTS, *admin.BLUEPRINTS):
         app.register_blueprint(blueprint)
     return app
 

@@ -42,6 +42,7 @@ class Operation:
         status: of success.
         media: of the reply.
         body_media: of a body that is no JSON.
+        name: of the operation, unique.
         body: the model of the body.
         query: the model of the query.
         reply: the model of the reply.
@@ -52,10 +53,10 @@ class Operation:
     needs: Role
     summary: str
     description: str
-    name: str
     status: int
     media: tuple[str, ...]
     body_media: str | None
+    name: str
     body: type[Body] | None = None
     query: type[Query] | None = None
     reply: type[Reply] | None = None
@@ -105,32 +106,32 @@ class Resources(PolicedBlueprint):
             body_media: where the handler reads the body itself, and it is no JSON.
         """
 
+        of_replies = (media,) if isinstance(media, str) else media
+
         def enter(handler: Handler) -> Handler:
-            hints = get_type_hints(handler)
-            given = hints.get("return")
-            reply = given if inspect.isclass(given) and issubclass(given, Reply) else None
-            done = status or (204 if given is type(None) else 200)
-            operation = Operation(
-                method=method,
-                path=path,
-                needs=needs,
-                summary=summary,
-                description=description,
-                name=handler.__name__,
-                status=done,
-                media=(media,) if isinstance(media, str) else media,
-                body_media=body_media,
-                body=hints.get("body"),
-                query=hints.get("query"),
-                reply=reply,
-                parts=tuple(name for name in inspect.signature(handler).parameters if f"{{{name}}}" in path),
-            )
-            self.operations.append(operation)
+            read = _read(handler, path)
+            done = status or (204 if read.pop("is_silent") else 200)
+            told = Operation(method, path, needs, summary, description, done, of_replies, body_media, **read)
+            self.operations.append(told)
             rule = re.sub(r"\{(\w+_id)\}", r"<id:\1>", path).replace("{", "<").replace("}", ">")
-            self.add_url_rule(rule, handler.__name__, _view(operation, handler), methods=[method])
+            self.add_url_rule(rule, told.name, _view(told, handler), methods=[method])
             return handler
 
         return enter
+
+
+def _read(handler: Handler, path: str) -> dict[str, Any]:
+    """What a handler's signature says of its operation, and whether nothing comes back."""
+    hints = get_type_hints(handler)
+    given = hints.get("return")
+    return {
+        "name": handler.__name__,
+        "body": hints.get("body"),
+        "query": hints.get("query"),
+        "reply": given if inspect.isclass(given) and issubclass(given, Reply) else None,
+        "parts": tuple(name for name in inspect.signature(handler).parameters if f"{{{name}}}" in path),
+        "is_silent": given is type(None),
+    }
 
 
 def _view(operation: Operation, handler: Handler) -> Callable[..., Response]:

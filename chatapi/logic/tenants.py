@@ -119,9 +119,7 @@ def change_tenant(
         Taken: the name is taken; the tenant is closed; or it has the last active operator.
         Forbidden: the actor may not change that, or would stop its own tenant.
     """
-    _check(name, timezone)
-    if near_limit is not None and near_limit not in NEAR_LIMIT:
-        raise InvalidInput(f"near_limit must be one of: {', '.join(NEAR_LIMIT)}.")
+    _check(name, timezone, near_limit)
     needs = Role.ADMIN if name is None and status is None else Role.OPERATOR
     with change(runtime, actor, needs, tenant_id) as made:
         operators = lock_operators(made.connection) if status not in (None, Status.ACTIVE) else 0
@@ -170,11 +168,13 @@ def _open(tenant: Tenant) -> Tenant:
     return tenant
 
 
-def _check(name: str | None, timezone: str | None) -> None:
+def _check(name: str | None, timezone: str | None, near_limit: str | None = None) -> None:
     if name is not None and (problem := name_problem(name)):
         raise InvalidInput(f"The tenant's name {problem}.")
     if timezone is not None and (problem := zone_problem(timezone)):
         raise InvalidInput(problem)
+    if near_limit is not None and near_limit not in NEAR_LIMIT:
+        raise InvalidInput(f"near_limit must be one of: {', '.join(NEAR_LIMIT)}.")
 
 
 def _change_status(made: Change, tenant: Tenant, status: Status) -> None:

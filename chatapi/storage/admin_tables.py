@@ -10,6 +10,18 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Integer, Larg
 from chatapi.storage.columns import ID, UtcDateTime, belongs_to, one_of, tenant_column
 from chatapi.storage.tables import metadata
 
+__all__ = [
+    "INSTALLATION",
+    "alerts",
+    "grants",
+    "invitations",
+    "metadata",
+    "price_overrides",
+    "trail",
+    "upstream_keys",
+    "webhooks",
+]
+
 invitations = Table(  # a one-time link by which a user sets its first password
     "invitations",
     metadata,

@@ -171,6 +171,10 @@ class Asking:
             return Refusal.MODEL_NOT_ALLOWED
         if admission.planned is not None and not admission.planned.holds(facts.keys, moment.now):
             return Outdated(facts.keys, moment.now)
+        return self._weigh(admission, seat, facts, moment)
+
+    def _weigh(self, admission: Admission, seat: Seat, facts: Facts, moment: Moment) -> Decision:
+        """Decide by the limits alone."""
         if admission.need.price is None and any(limit.metric is Metric.COST for limit, _ in seat.limits):
             return Refusal.UNPRICED
         standings = [measured.standing(moment.now) for measured in seat.measured]

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from bench import report
-from bench.accounting import cpu_s, pss_bytes, tree
+from bench.accounting import cpu_s, own_bytes, tree
 from bench.emulator.process import Emulator
 from bench.load.driver import Load, percentiles
 from bench.load.judge import dechunked, events_in, judge_of
@@ -102,12 +102,12 @@ def test_cpu_and_memory_of_children_are_accounted_for() -> None:
         assert parent.stdin and parent.stdout
         timer = threading.Timer(60, parent.kill)
         timer.start()
-        while len(tree(parent.pid)) < 2 or pss_bytes([parent.pid]) < 30_000_000:
+        while len(tree(parent.pid)) < 2 or own_bytes([parent.pid]) < 30_000_000:
             assert parent.poll() is None
         assert parent.stdout.readline() == b"done\n"
         assert tree(parent.pid) == {parent.pid}
         assert 0.5 <= cpu_s([parent.pid]) < 5  # of the child, which is gone
-        assert pss_bytes([parent.pid]) < 30_000_000
+        assert own_bytes([parent.pid]) < 30_000_000
         timer.cancel()
         parent.stdin.close()
     assert os.getpid() in tree(os.getppid())

@@ -124,7 +124,7 @@ def read_once() -> None:
         found = right(connection, book, askers, *more)
         return {asker: known.setdefault(asker, fact) for asker, fact in found.items()}
 
-    principals.facts = facts
+    principals.facts = facts  # type: ignore[assignment]
 
 
 def main() -> None:
@@ -153,7 +153,12 @@ def fork(url: str, threads: int, people: list[Claims]) -> tuple[int, int]:
         os.close(writing)
         return child, reading
     ended = threading.Event()
-    threading.Thread(target=lambda: (os.read(0, 1), ended.set()), daemon=True).start()
+
+    def await_end() -> None:
+        os.read(0, 1)
+        ended.set()
+
+    threading.Thread(target=await_end, daemon=True).start()
     with world_of(url) as world, os.fdopen(writing, "w") as pipe:
         json.dump(race(world, people, threads, ended), pipe)
     os._exit(0)

@@ -114,7 +114,9 @@ class Changer:
     def counted(self) -> int:
         """What is used and held."""
         (standing,) = [
-            each for each in standings_of(self.runtime, self.target) if each.limit.scope == self.target.scope
+            each
+            for each in standings_of(self.runtime, self.target)
+            if each.limit.scope.value == self.target.scope.value
         ]
         return (standing.used or 0) + (standing.held or 0)
 

@@ -32,7 +32,8 @@ def invite(office: Office, who: str = "guest") -> dict[str, Any]:
 
 def secret_of(shown: dict[str, Any]) -> str:
     """What only the one who opens the link has."""
-    return urlsplit(shown["invitation"]["url"] if "invitation" in shown else shown["url"]).fragment
+    url: str = shown["invitation"]["url"] if "invitation" in shown else shown["url"]
+    return urlsplit(url).fragment
 
 
 def accept(gateway: Gateway, invitation: str, password: str = PASSWORD, address: str | None = None) -> httpx2.Response:

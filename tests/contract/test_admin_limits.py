@@ -87,7 +87,8 @@ def test_limits_of_every_scope_are_set_listed_and_removed(
     assert operator("GET", "/limits", params={"access_token_id": claims.jti})["data"] == made[:1]
     assert operator("GET", "/limits", params={"model": "tiny", "scope": "each_user"})["data"] == made[1:2]
     assert operator("GET", "/limits", params={"metric": "requests", "window": "day"})["data"] == made[:2]
-    listed, after = [], None
+    listed: list[Any] = []
+    after = None
     while len(listed) < len(made):
         page = operator("GET", "/limits", params={"limit": "2"} | ({"after": after} if after else {}))
         listed, after = listed + page["data"], page["after"]
@@ -114,7 +115,8 @@ def test_what_is_wrong_with_a_limit_or_a_grant_is_said_field_by_field(
     assert fields(operator.put(1, 400, scope="user")) == {"user_id"}
     assert fields(operator.put(1, 400, scope="tenant", user_id=claims_of(token).user_id)) == {"user_id"}
     assert fields(operator.put(1, 400, scope="each_user", window="year", role="admin")) == {"window", "role"}
-    for value in (-1, True, "12", 1.5, 10**18 + 1):
+    wrong: list[Any] = [-1, True, "12", 1.5, 10**18 + 1]
+    for value in wrong:
         operator.put(value, 400, scope="tenant")
     assert "10" in operator.put(10**15 + 1, 400, scope="tenant")["detail"]
     assert fields(operator.grant(0, 400, scope="tenant", window="minute")) == {"value", "window"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -127,7 +128,7 @@ def test_a_grant_for_a_month_ends_with_the_month_of_its_tenant(
 def test_tenants_and_access_tokens_are_granted_more_too_and_only_the_one_that_is_named(
     runtime: Runtime, claims: Claims, clock: HandClock, name: str
 ) -> None:
-    names = {"tenant": "acme"} if name == "tenant" else {"access_token": claims.jti}
+    names: dict[str, Any] = {"tenant": "acme"} if name == "tenant" else {"access_token": claims.jti}
     limit(runtime, Unset.UNLIMITED, user="demo")
     limit(runtime, 1, **names)
     administration.add_user(runtime, "other", "secret", tenant="globex")

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import insert
 
 from chatapi.domain import chat_request
-from chatapi.domain.calls import Claims
+from chatapi.domain.principals import Claims
 from chatapi.domain.usage import Usage
 from chatapi.errors import InvalidFields, InvalidInput, NotFound, Taken
 from chatapi.logic import price_overrides

@@ -6,13 +6,13 @@ import base64
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chatapi.domain import chat_request
 from chatapi.domain.actors import Actor
-from chatapi.domain.calls import Claims
-from chatapi.domain.principals import Role
+from chatapi.domain.principals import Claims, Role
 from chatapi.errors import ConfigurationError, Forbidden, NotFound, Unavailable, UpstreamFailed, UpstreamResting
 from chatapi.logic import upstream_keys
 from chatapi.logic.actors import command_actor
@@ -54,7 +54,7 @@ class Installation:
         self.made: list[Runtime] = []
 
     def process(self, *keys: str) -> Runtime:
-        settings = {"encryption_keys": ",".join(keys), "upstreams_file": self._file}
+        settings: dict[str, Any] = {"encryption_keys": ",".join(keys), "upstreams_file": self._file}
         made = make_runtime(self._url, daily_requests=None, **settings)
         leases.renew(made.database, made.running.worker_id)
         self.made.append(made)

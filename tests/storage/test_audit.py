@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import delete, insert, select, update
@@ -15,7 +16,7 @@ from chatapi.domain.usage import Usage, UsageSource
 from chatapi.domain.windows import Window, window_key
 from chatapi.logic import audit as auditing
 from chatapi.storage import leases
-from chatapi.storage.audit import MOST_ROWS
+from chatapi.storage.audit_first import MOST_ROWS
 from chatapi.storage.grants import LimitGrant, insert_grant
 from chatapi.storage.ledger import new_id
 from chatapi.storage.tables import attempts, calls, counters, limits, usage_days, workers
@@ -165,7 +166,13 @@ def test_a_limit_is_taken_with_what_was_granted_for_its_window_and_with_nothing_
         window_key=window_key(window, f"{NOON:%Y-%m-%d}"), model=model, value=2, reason="",
         granted_at=NOON, ends_at=NOON,
     )  # fmt: skip
-    others = {"window_key": "2020-01", "model": "other", "metric": Metric.TOKENS, "scope_id": new_id(), "value": 1}
+    others: dict[str, Any] = {
+        "window_key": "2020-01",
+        "model": "other",
+        "metric": Metric.TOKENS,
+        "scope_id": new_id(),
+        "value": 1,
+    }
     with world.database.write() as connection:
         for name, other in others.items():
             insert_grant(connection, replace(grant, id=new_id(), **{name: other}))

@@ -9,8 +9,8 @@ from sqlalchemy import text
 from chatapi.logic.schema import SERVED
 from chatapi.settings import load_settings
 from chatapi.storage import partitions, schema
-from chatapi.storage.engine import Database
 from chatapi.storage.admin_tables import metadata
+from chatapi.storage.engine import Database
 
 
 def test_a_migrated_database_has_exactly_the_tables_of_the_code(database_url: str) -> None:
