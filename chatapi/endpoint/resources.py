@@ -110,7 +110,7 @@ class Resources(PolicedBlueprint):
 
         def enter(handler: Handler) -> Handler:
             read = _read(handler, path)
-            done = status or (204 if read.pop("is_silent") else 200)
+            done = status or (204 if get_type_hints(handler)["return"] is type(None) else 200)
             told = Operation(method, path, needs, summary, description, done, of_replies, body_media, **read)
             self.operations.append(told)
             rule = re.sub(r"\{(\w+_id)\}", r"<id:\1>", path).replace("{", "<").replace("}", ">")
@@ -121,7 +121,7 @@ class Resources(PolicedBlueprint):
 
 
 def _read(handler: Handler, path: str) -> dict[str, Any]:
-    """What a handler's signature says of its operation, and whether nothing comes back."""
+    """What a handler's signature says of its operation."""
     hints = get_type_hints(handler)
     given = hints.get("return")
     return {
@@ -130,7 +130,6 @@ def _read(handler: Handler, path: str) -> dict[str, Any]:
         "query": hints.get("query"),
         "reply": given if inspect.isclass(given) and issubclass(given, Reply) else None,
         "parts": tuple(name for name in inspect.signature(handler).parameters if f"{{{name}}}" in path),
-        "is_silent": given is type(None),
     }
 
 
