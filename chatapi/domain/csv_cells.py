@@ -7,9 +7,9 @@ leading apostrophe makes it a text. Numbers stay numbers, negative ones too.
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
+from itertools import chain
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 MEDIA_TYPE = "text/csv; charset=utf-8; header=present"
@@ -27,15 +27,21 @@ def safe_cell(value: Cell) -> str:
     return f"{value:f}" if isinstance(value, Decimal) else str(value)
 
 
-def csv_lines(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterator[str]:
+def csv_lines(columns: Sequence[Cell], rows: Iterable[Sequence[Cell]]) -> Iterator[str]:
     """The lines of a CSV with their ends (CRLF), the first one naming the columns; each is made as it is asked for."""
-    yield csv_line(columns)
-    for row in rows:
-        yield csv_line(row)
+    writer = csv.writer(_Back(), lineterminator="\r\n")
+    for row in chain([columns], rows):
+        line: str = writer.writerow([safe_cell(cell) for cell in row])
+        yield line
 
 
 def csv_line(cells: Sequence[Cell]) -> str:
     """One line with its end."""
-    line = io.StringIO(newline="")
-    csv.writer(line, lineterminator="\r\n").writerow([safe_cell(cell) for cell in cells])
-    return line.getvalue()
+    return next(csv_lines(cells, ()))
+
+
+class _Back:
+    """Gives back what is written: a writer of CSV returns what the file's `write` does."""
+
+    def write(self, line: str) -> str:
+        return line
