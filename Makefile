@@ -55,7 +55,7 @@ $(NODE_CLIENTS)/.installed: tests/clients/package-lock.json
 	@if command -v npm >/dev/null; then npm ci --prefix tests/clients --no-audit --no-fund --loglevel=error && touch $@; \
 	else echo "There is no npm: what needs Node 20.15 or newer is skipped"; fi
 
-fuzz: install  ## Send what our OpenAPI document allows and forbids, other data each time (four minutes)
+fuzz: install  ## Send what our OpenAPI document allows and forbids, other data each time (twelve minutes)
 	@CHATAPI_FUZZ=1 $(BIN)/python -m pytest -s --timeout=300 tests/fuzz $(ARGS)
 
 proof: install  ## Run the metering protocol's state machine with thousands of examples (most of an hour)

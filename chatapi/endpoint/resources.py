@@ -66,7 +66,7 @@ class Operation:
 class _Id(BaseConverter):
     """Anything in the place of an id but the name of a route there, which has no other methods than its own."""
 
-    regex = "(?!import$)[^/]+"
+    regex = "(?!(?:import|current)$)[^/]+"
 
 
 class Resources(PolicedBlueprint):

@@ -6,6 +6,7 @@ does not have.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,9 +18,11 @@ import pytest
 
 from chatapi.upstream.demo import DemoServer
 from tests.support.gateway import SHARED_SETTINGS, Gateway, MakeGateway
+from tests.support.office import open_office
 from tests.support.postgres import FreshDatabase
 from tests.support.processes import clean_environment
 
+ADMINISTRATION = "^/(admin|v1/me|invitation)"
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 LONG = "CHATAPI_FUZZ" in os.environ
 SHORT_RUN = ("--phases=examples,coverage", "--seed=1", "--generation-deterministic")
@@ -46,18 +49,21 @@ def fuzzed(lasting_database: FreshDatabase, make_lasting_gateway: MakeGateway, d
     return gateway
 
 
-def test_no_request_makes_the_server_fail_or_answer_as_is_not_documented(fuzzed: Gateway, tmp_path: Path) -> None:
+def fuzz(gateway: Gateway, folder: Path, token: str, ids: dict[str, str], *arguments: str) -> None:
+    """Run schemathesis as somebody; fails with what it says."""
+    environment = {"ACCESS_TOKEN": token, "SCHEMATHESIS_HOOKS": "tests.fuzz.hooks", "FUZZ_IDS": json.dumps(ids)}
     done = subprocess.run(
         [
             str(Path(sys.executable).with_name("schemathesis")),
             f"--config-file={CONFIGURATION}",
             "run",
-            f"{fuzzed.base_url}/openapi.json",
+            f"{gateway.base_url}/openapi.json",
             "--no-color",
+            *arguments,
             *(LONG_RUN if LONG else SHORT_RUN),
         ],
-        cwd=tmp_path,
-        env=clean_environment({"ACCESS_TOKEN": fuzzed.somebody, "SCHEMATHESIS_HOOKS": "tests.fuzz.hooks"}),
+        cwd=folder,
+        env=clean_environment(environment),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -66,4 +72,18 @@ def test_no_request_makes_the_server_fail_or_answer_as_is_not_documented(fuzzed:
     )
     print(done.stdout)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    assert "unexpected_error" not in fuzzed.log()
+    assert "unexpected_error" not in gateway.log()
+
+
+def test_no_request_makes_the_server_fail_or_answer_as_is_not_documented(fuzzed: Gateway, tmp_path: Path) -> None:
+    fuzz(fuzzed, tmp_path, fuzzed.somebody, {}, f"--exclude-path-regex={ADMINISTRATION}")
+
+
+@pytest.mark.parametrize("who", ["operator", "admin"] if LONG else ["operator"])
+def test_administration_neither_fails_nor_answers_as_is_not_documented(
+    fuzzed: Gateway, tmp_path: Path, who: str
+) -> None:
+    """About a tenant and a user that are there, and others that are not."""
+    office = open_office(fuzzed)
+    ids = {"tenant_id": office.ids["tenant"], "user_id": office.ids["user"]}
+    fuzz(fuzzed, tmp_path, office.tokens[who], ids, f"--include-path-regex={ADMINISTRATION}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chatapi.endpoint.dialects import Dialect
-from chatapi.endpoint.openapi.pieces import Piece, ref, reply
+from chatapi.endpoint.openapi.pieces import Piece, ref, reply, string
 from chatapi.endpoint.openapi.refusals import OF_BODIES, OF_CALLS, REQUEST_ID, refused
 
 OPEN: list[Piece] = []
@@ -53,8 +53,13 @@ def options_of(path: str, operation_of_path: Piece, dialect: Dialect) -> Piece:
     replies = {"204": told} | refused(dialect)
     name = f"options_{operation_of_path['operationId']}"
     made = operation("Methods", name, f"Tell the methods of {path}", "", replies, public=True)
-    in_path = [given for given in operation_of_path.get("parameters", ()) if given.get("in") == "path"]
+    in_path = [_of_any_text(given) for given in operation_of_path.get("parameters", ()) if given.get("in") == "path"]
     return made | ({"parameters": in_path} if in_path else {})
+
+
+def _of_any_text(parameter: Piece) -> Piece:
+    """The same part of a path, of which no form is asked: what a path allows does not depend on what it names."""
+    return parameter | {"schema": string(minLength=1)}
 
 
 def head_of(get: Piece) -> Piece:
