@@ -82,9 +82,12 @@ class Administrators:
         place = self._place(office, user)
         if self._dice.random() < 0.3:
             place["window"] = "minute"
-        tight = self._dice.random() < 0.3
-        amount = {"requests": 50, "tokens": 5_000, "cost": 10_000_000}[str(place["metric"])]
+        tight = self._dice.random() < 0.2
+        amount = {"requests": 500, "tokens": 50_000, "cost": 30_000_000}[str(place["metric"])]
         self._ask(office, "PUT", "limits", **place, value=amount if tight else amount * 1_000)
+        if tight:
+            self._over.wait(PAUSE_S * 5)
+            self._ask(office, "PUT", "limits", **place, value=amount * 1_000)
 
     def _remove_limit(self, office: Office, user: str) -> None:
         place = "&".join(f"{name}={value}" for name, value in self._place(office, user).items())
@@ -97,7 +100,7 @@ class Administrators:
 
     def _make_token(self, office: Office, user: str) -> None:
         name = f"program {self._dice.randrange(10**9)}"
-        limits = [{"metric": "requests", "window": "day", "value": self._dice.randint(1, 200)}]
+        limits = [{"metric": "requests", "window": "day", "value": self._dice.randint(1, 2000)}]
         made = self._ask(office, "POST", f"users/{office.ids[user]}/access_tokens", name=name, limits=limits)
         if made:
             self._named.append((office, office.ids[user], made["id"], made["access_token"]))
@@ -115,11 +118,18 @@ class Administrators:
         self._ask(office, "PATCH", path, status="disabled")
         self._over.wait(PAUSE_S * 3)
         self._ask(office, "PATCH", path, status="active")
-        self.tokens[office.name, user] = office.enter(user)
+        self._enter(office, user)
 
     def _password(self, office: Office, user: str) -> None:
         self._ask(office, "POST", f"users/{office.ids[user]}/password", password=PASSWORD)
+        self._enter(office, user)
+
+    def _enter(self, office: Office, user: str) -> None:
+        """Log in anew, where all access tokens have been ended."""
         self.tokens[office.name, user] = office.enter(user)
+        for whose, user_id, identity, _ in self._named:
+            if (whose, user_id) == (office, office.ids[user]):
+                self.extra.pop(identity, None)
 
     def _models(self, office: Office, user: str) -> None:
         path = f"users/{office.ids[user]}/models"
