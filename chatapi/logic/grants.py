@@ -23,6 +23,7 @@ from chatapi.storage.holders import Holder
 __all__ = ["GrantFilter", "LimitGrant", "ShownGrant", "add_grant", "all_grants", "page_of_grants", "withdraw_grant"]
 
 AT_ONCE = 100  # in a page of all
+MOST_GRANTS = 100  # to one in one window, withdrawn ones too: admissions read through them
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def add_grant(
         now = runtime.database.now(made.connection)  # a day may have ended while locks were waited for
         moment = Moment.at(now, holder.zone.at(now))
         grant = _new_grant(target, holder, place, moment, value=value, reason=reason)
-        _require_room(runtime, made.connection, holder, grant, moment.day)
+        _require_room(runtime, made.connection, holder, grant)
         grants.insert_grant(made.connection, grant)
         made.record("grant.add", grant.tenant_id, grant.scope.value, grant.scope_id, after=_said(grant))
     return grant
@@ -164,26 +165,28 @@ def _new_grant(
     )
 
 
-def _require_room(runtime: Runtime, connection: Transaction, holder: Holder, grant: LimitGrant, day: str) -> None:
+def _require_room(runtime: Runtime, connection: Transaction, holder: Holder, grant: LimitGrant) -> None:
     """There must be a limit, and so much more must be possible.
+
+    What was withdrawn counts: it may have been used before, and the audit adds it up.
 
     Raises:
         InvalidInput: there is none, or it is not.
     """
     rows = limits.find_limits(connection, holder.tenant_id, scope_ids=holder.ids)
-    given = [each.granted for each in grants.open_grants(connection, holder.tenant_id, holder.ids, day)]
     there = {
         (limit.scope, limit.metric, limit.window, limit.model): limit.value
-        for limit in explain_limits(rows, runtime.ledger.defaults, given)
+        for limit in explain_limits(rows, runtime.ledger.defaults)
     }
     limit = there.get(grant.granted[:4])
     place = LimitPlace(grant.metric, grant.window, grant.model)
     if limit is None:
         raise InvalidInput(f"There is no limit of {place} that more could be granted of: it is unlimited.")
-    if limit + grant.value > highest(place.metric):
-        raise InvalidInput(
-            f"With what is granted already, a limit on {place.metric} is {highest(place.metric)} at most."
-        )
+    ever = [each.granted for each in grants.grants_of_window(connection, grant)]
+    if len(ever) >= MOST_GRANTS:
+        raise InvalidInput(f"There are {MOST_GRANTS} grants for this {grant.window} already; fewer, larger ones do.")
+    if limit + grant.value + sum(each.value for each in ever if each[:4] == grant.granted[:4]) > highest(place.metric):
+        raise InvalidInput(f"With all that was granted, a limit on {place.metric} is {highest(place.metric)} at most.")
 
 
 def _find(connection: Transaction, grant_id: str, tenant_id: str | None) -> LimitGrant:

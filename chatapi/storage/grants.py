@@ -101,6 +101,12 @@ def open_grants(connection: Connection, tenant_id: str, scope_ids: Collection[st
     return [_grant(row) for row in found]
 
 
+def grants_of_window(connection: Connection, grant: LimitGrant) -> list[LimitGrant]:
+    """All that were made to the same scope in the same window, of whatever limit, withdrawn ones too."""
+    here = [grants.c[name] == getattr(grant, name) for name in ("tenant_id", "scope_id", "window_key")]
+    return [_grant(row) for row in connection.execute(select(grants).where(*here)).mappings()]
+
+
 def page_of_grants(
     connection: Connection, tenant_id: str, wanted: GrantFilter, before: str | None, most: int
 ) -> list[tuple[LimitGrant, str | None]]:

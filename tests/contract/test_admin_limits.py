@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import uuid
 from dataclasses import dataclass
@@ -124,7 +125,9 @@ def test_what_is_wrong_with_a_limit_or_a_grant_is_said_field_by_field(
     assert fields(operator("GET", "/limits", 400, params={"user_id": "me", "limit": "0"})) == {"user_id", "limit"}
     other = {"user_id": claims_of(token).user_id, "scope": "tenant"}
     assert fields(operator("GET", "/limits", 400, params=other)) == {"scope"}
-    for cursor in ("W10", "MQ", "\0", "eyJhIjoxfQ"):
+    unkept = [json.dumps(["user", str(uuid.uuid4()), "requests", "day", odd]) for odd in ("\0", "\ud800")]
+    forged = (base64.urlsafe_b64encode(text.encode()).decode().rstrip("=") for text in ("[" * 1400, *unkept))
+    for cursor in ("W10", "MQ", "\0", "eyJhIjoxfQ", *forged):
         assert fields(operator("GET", "/limits", 400, params={"after": cursor})) == {"after"}
         assert fields(operator("GET", "/grants", 400, params={"after": cursor})) == {"after"}
     assert "unlimited" in operator.grant(5, 400, scope="tenant")["detail"]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Literal
 
+import orjson
 from pydantic import Field
 
 from chatapi.domain.actors import Actor
 from chatapi.domain.effective_limits import LimitPlace, LimitScope, LimitSetting, LimitSource, Unset
 from chatapi.domain.limits import Metric, Scope
 from chatapi.domain.money import MOST_NANODOLLARS
-from chatapi.domain.names import is_id
+from chatapi.domain.names import can_be_kept, is_id
 from chatapi.domain.principals import Role
 from chatapi.domain.windows import Window
 from chatapi.endpoint.context import runtime
@@ -222,16 +222,17 @@ def _place(asked: NewLimit | LimitIdentity) -> LimitPlace:
 
 def _cursor(record: LimitRecord, tenant_id: str) -> str:
     scope_id = record.user_id or record.access_token_id or tenant_id
-    return json.dumps([record.scope, scope_id, record.metric, record.window, record.model or ""])
+    return orjson.dumps([record.scope, scope_id, record.metric, record.window, record.model or ""]).decode()
 
 
 def _read_cursor(cursor: str) -> list[str]:
     try:
-        key = json.loads(cursor)
+        key = orjson.loads(cursor)
     except ValueError:
         key = None
-    if isinstance(key, list) and len(key) == 5 and all(isinstance(part, str) for part in key) and is_id(key[1]):
-        return key
+    is_key = isinstance(key, list) and len(key) == 5 and all(isinstance(part, str) for part in key)
+    if is_key and is_id(key[1]) and all(map(can_be_kept, key)):
+        return list(key)
     raise InvalidRequest("after must be the `after` of an earlier page, as it came.", param="after")
 
 
