@@ -21,9 +21,9 @@ from chatapi.logic.runtime import Runtime
 from chatapi.logic.sealing import vault_of
 from chatapi.storage import alerts, webhooks
 from chatapi.storage.alerts import Claimed
-from chatapi.upstream.webhooks import Outcome, post
+from chatapi.upstream.webhooks import AT_ONCE, Outcome, post
 
-AT_ONCE = 16  # of one process; AT_ONCE_OF_ONE of one webhook
+MOST_OF_A_TENANT = 8  # of one process at once, before more is claimed: so a tenant's hanging webhooks leave some free
 LOOK_EVERY_S = 2.0  # or as often as the lease is renewed
 WRITING_TRIES = 5
 GONE = "status 410: the webhook was disabled, as its receiver asked"
@@ -39,7 +39,7 @@ class Deliverer:
         self._runtime = runtime
         self._bell = threading.Event()
         self._stopping = False
-        self._sending: Counter[str] = Counter()  # by webhook
+        self._sending: Counter[tuple[str, str]] = Counter()  # by tenant and webhook
         self._counting = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -72,24 +72,36 @@ class Deliverer:
     def _send_what_is_due(self) -> None:
         database = self._runtime.database
         while not self._stopping:
-            with self._counting:
-                free, busy = AT_ONCE - self._sending.total(), list(self._sending)
+            free, busy, crowded = self._places()
             if free <= 0:
                 return
             with database.read() as connection:
                 if not alerts.due(database, connection):
                     return
             with database.write() as connection:
-                claimed = alerts.claim(database, connection, free, busy=busy)
+                claimed = alerts.claim(database, connection, free, busy=busy, crowded=crowded)
             for each in claimed:
                 self._begin(each)
             if not claimed:
                 return
 
-    def _begin(self, claimed: Claimed) -> None:
+    def _places(self) -> tuple[int, list[str], list[str]]:
+        """How many more may be sent now; but of these webhooks, and of these tenants, none."""
         with self._counting:
-            self._sending[claimed.alert.webhook_id] += 1
-        threading.Thread(target=self._send, args=(claimed,), name="delivery", daemon=True).start()
+            busy = [webhook_id for _, webhook_id in self._sending]
+            of_tenants: Counter[str] = Counter()
+            for (tenant_id, _), sending in self._sending.items():
+                of_tenants[tenant_id] += sending
+            crowded = [tenant_id for tenant_id, sending in of_tenants.items() if sending >= MOST_OF_A_TENANT]
+            return AT_ONCE - self._sending.total(), busy, crowded
+
+    def _begin(self, claimed: Claimed) -> None:
+        self._count(claimed, 1)
+        try:
+            threading.Thread(target=self._send, args=(claimed,), name="delivery", daemon=True).start()
+        except BaseException:  # no thread is to be had
+            self._count(claimed, -1)
+            raise
 
     def _send(self, claimed: Claimed) -> None:
         try:
@@ -99,9 +111,13 @@ class Deliverer:
         except Exception as error:
             log.error("delivering_failed", alert=claimed.alert.id, error=type(error).__qualname__)
         finally:
-            with self._counting:
-                self._sending -= Counter([claimed.alert.webhook_id])  # what comes to nothing is not kept
+            self._count(claimed, -1)
             self._bell.set()
+
+    def _count(self, claimed: Claimed, more: int) -> None:
+        with self._counting:
+            self._sending[claimed.alert.tenant_id, claimed.alert.webhook_id] += more
+            self._sending += Counter()  # what comes to nothing is not kept
 
 
 def deliver_now(runtime: Runtime, alert_id: str) -> bool:
@@ -172,8 +188,7 @@ def _write(runtime: Runtime, claimed: Claimed, outcome: Outcome) -> None:
         now = runtime.database.now(connection)
         if outcome.taken:
             return alerts.delivered(connection, alert, now)
-        if outcome.gone:
-            webhooks.change(connection, alert.tenant_id, alert.webhook_id, status=webhooks.DISABLED)
+        if outcome.gone and webhooks.disable(connection, alert.tenant_id, alert.webhook_id, claimed.url):
             return alerts.give_up_all(connection, alert.tenant_id, alert.webhook_id, now, GONE)
         problem = outcome.explained or "it failed"
         pause = timedelta(seconds=pause_s(alert.tries, settings.webhook_retry_s, random.random()))

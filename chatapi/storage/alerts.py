@@ -104,6 +104,7 @@ def claim(
     most: int,
     *,
     busy: Collection[str] = (),
+    crowded: Collection[str] = (),
     alert_id: str | None = None,
 ) -> list[Claimed]:
     """Take alerts that are due, the most urgent ones, a few of each webhook: for the time of a claim they are ours.
@@ -113,10 +114,12 @@ def claim(
         connection: of a transaction that is committed before anything is sent.
         most: how many at most.
         busy: ids of webhooks that are to be left alone, because they have not answered yet.
+        crowded: ids of tenants that are to be left alone, because too many of theirs have not.
         alert_id: only this one.
     """
     now = database.now(connection)
-    here = and_(alerts.c.state == PENDING, alerts.c.next_try_at <= now, alerts.c.webhook_id.not_in(busy))
+    here = and_(alerts.c.state == PENDING, alerts.c.next_try_at <= now)
+    here = and_(here, alerts.c.webhook_id.not_in(busy), alerts.c.tenant_id.not_in(crowded))
     if alert_id is not None:
         here = and_(here, alerts.c.id == alert_id)
     first = _first_of_each(here)

@@ -93,6 +93,13 @@ def change(connection: Connection, tenant_id: str, webhook_id: str, **values: An
     connection.execute(update(webhooks).where(*here).values(values))
 
 
+def disable(connection: Connection, tenant_id: str, webhook_id: str, url: str) -> bool:
+    """Tell a webhook nothing more; False where it is not told anything, or is elsewhere, by now."""
+    here = (webhooks.c.tenant_id == tenant_id, webhooks.c.id == webhook_id, webhooks.c.url == url)
+    changed = update(webhooks).where(*here, webhooks.c.status == ACTIVE).values(status=DISABLED)
+    return connection.execute(changed.returning(webhooks.c.id)).first() is not None
+
+
 def _webhook(row: RowMapping) -> Webhook:
     values: dict[str, Any] = {str(name): value for name, value in row.items()}
     values["shares"] = tuple(orjson.loads(values["shares"]))

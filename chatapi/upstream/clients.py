@@ -5,7 +5,6 @@ Importing this imports openai, which is slow.
 
 from __future__ import annotations
 
-import sys
 from urllib.parse import urlsplit
 
 import httpx2
@@ -13,7 +12,7 @@ import openai
 
 from chatapi.upstream.refusal import refuser
 from chatapi.upstream.targets import Target
-from chatapi.upstream.transport import Transport
+from chatapi.upstream.transport import Transport, runs_gevent
 
 PLACEHOLDER_KEY = "none"  # the client insists on a key; a compatible server without one ignores it
 
@@ -70,12 +69,3 @@ def build_transport(target: Target, timeout: httpx2.Timeout) -> Transport:
     from chatapi.upstream.plain_transport import PlainTransport
 
     return PlainTransport(target.proxy, timeout)
-
-
-def runs_gevent() -> bool:
-    """Whether gevent has put itself into this process' sockets."""
-    if "gevent.monkey" not in sys.modules:
-        return False
-    from gevent import monkey
-
-    return bool(monkey.is_module_patched("socket"))

@@ -3,6 +3,7 @@ relayed calls."""
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
 
 import httpx2
@@ -23,3 +24,12 @@ class Transport(httpx2.BaseTransport):
         Raises:
             httpx2.TransportError: saying whether anything was sent: `ConnectError` and the like if not.
         """
+
+
+def runs_gevent() -> bool:
+    """Whether gevent has put itself into this process' sockets."""
+    if "gevent.monkey" not in sys.modules:
+        return False
+    from gevent import monkey
+
+    return bool(monkey.is_module_patched("socket"))

@@ -14,7 +14,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
@@ -22,10 +22,13 @@ from typing import Any, cast
 import httpx2
 
 from chatapi.domain.public_addresses import Place, is_public, read_url
+from chatapi.upstream.transport import runs_gevent
 
+AT_ONCE = 32  # posts of one process, and so names that are looked up
 TIMEOUT_S = 10.0
 MOST_READ_BYTES = 65_536
 USER_AGENT = "ChatAPI-Webhooks/1"
+NO_PUBLIC_ADDRESS = "it has no public address (CHATAPI_WEBHOOK_PRIVATE_ADDRESSES)"
 
 Resolve = Callable[[str, int], list[str]]
 
@@ -58,7 +61,13 @@ class Outcome:
 
 def resolve(host: str, port: int) -> list[str]:
     """The addresses of a name, as this machine finds them."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    how: dict[str, Any] = {"type": socket.SOCK_STREAM, "proto": socket.IPPROTO_TCP}
+    if not runs_gevent():
+        found = socket.getaddrinfo(host, port, **how)
+    else:
+        from gevent.monkey import get_original
+
+        found = _threads().apply(get_original("socket", "getaddrinfo"), (host, port), how)
     return list(dict.fromkeys(str(each[4][0]) for each in found))
 
 
@@ -86,7 +95,9 @@ def post(
     except ValueError as error:
         return Outcome(problem=f"the URL {error}")
     try:
-        return Outcome(_post(place, body, headers, _addresses(place, private, find), time.monotonic() + timeout_s))
+        addresses = _addresses(place, private, find)
+        with _within(timeout_s):
+            return Outcome(_post(place, body, headers, addresses, time.monotonic() + timeout_s))
     except _Refused as error:
         return Outcome(problem=str(error))
     except TimeoutError:
@@ -95,7 +106,7 @@ def post(
         return Outcome(problem=f"its certificate is not valid: {error.verify_message}")
     except ssl.SSLError:
         return Outcome(problem="TLS failed")
-    except (OSError, http.client.HTTPException, UnicodeError) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         return Outcome(problem=_why(error))
 
 
@@ -104,14 +115,14 @@ class _Refused(Exception):
 
 
 def _addresses(place: Place, private: bool, find: Resolve) -> list[str]:
-    """The addresses that may be asked."""
+    """The addresses that may be asked. Whether a name has others is not told: that would list an inner network."""
     try:
         found = find(place.host, place.port)
     except (OSError, UnicodeError):
-        raise _Refused("its name has no address") from None
+        found = []
     allowed = [address for address in found if private or is_public(ipaddress.ip_address(address))]
     if not allowed:
-        raise _Refused("it has no public address (CHATAPI_WEBHOOK_PRIVATE_ADDRESSES)")
+        raise _Refused("it has no address" if private else NO_PUBLIC_ADDRESS)
     return allowed
 
 
@@ -149,6 +160,24 @@ def _connected(place: Place, addresses: list[str], give_up_at: float) -> Iterato
             yield sock
             return
     raise failed or OSError("no address")
+
+
+def _within(seconds: float) -> AbstractContextManager[object]:
+    """Raises TimeoutError after so long. A socket's own limit is, under gevent, one of each wait: TLS that drips would
+    never come to it."""
+    if not runs_gevent():
+        return nullcontext()
+    from gevent import Timeout
+
+    limit: AbstractContextManager[object] = Timeout(seconds, TimeoutError())
+    return limit
+
+
+@cache
+def _threads() -> Any:
+    from gevent.threadpool import ThreadPool
+
+    return ThreadPool(AT_ONCE)
 
 
 @cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -212,8 +214,60 @@ def test_alerts_are_claimed_once_and_a_few_of_each_webhook(runtime: Runtime, ten
             some = [each.alert for each in alerts.claim(runtime.database, connection, 100)]
         assert 0 < len(some) <= 2 * len(hooks)
         again += some
+    clock.advance(61)
+    with runtime.database.write() as connection:
+        assert alerts.claim(runtime.database, connection, 100, crowded=[tenant_id]) == []
     tries = {each.id: each.tries for each in again}
     assert tries == {row["id"]: 2 if row["id"] in claimed else 1 for row in rows}
+
+
+@pytest.mark.parametrize("change", ["removed", "moved"])
+def test_a_receiver_that_is_gone_switches_off_nothing_but_itself(runtime: Runtime, tenant_id: str, change: str) -> None:
+    actor = command_actor()
+    with receiving() as receiver:
+        receiver.answer("/x", 410)
+        webhook_id = add_webhook(runtime, tenant_id, f"{receiver.url}/x")
+        webhooks.add_test_event(runtime, actor, tenant_id, webhook_id)
+        with runtime.database.write() as connection:
+            (claimed,) = alerts.claim(runtime.database, connection, 1)
+        if change == "removed":
+            webhooks.remove_webhook(runtime, actor, tenant_id, webhook_id)
+        else:
+            webhooks.change_webhook(runtime, actor, tenant_id, webhook_id, url=f"{receiver.url}/y")
+        assert deliveries.deliver(runtime, claimed).gone
+    there = webhooks.page_of_webhooks(runtime, tenant_id, None, 10)
+    assert [(each.id, each.status) for each in there] == ([(webhook_id, "active")] if change == "moved" else [])
+    assert [each.state for each in found(runtime, tenant_id)] == ["pending" if change == "moved" else "given_up"]
+
+
+def test_where_no_thread_is_to_be_had_it_is_sent_later(
+    runtime: Runtime, tenant_id: str, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = threading.Event()
+
+    class Scarce(threading.Thread):
+        def start(self) -> None:
+            if self.name == "delivery" and not refused.is_set():
+                refused.set()
+                raise RuntimeError("can't start new thread")
+            super().start()
+
+    monkeypatch.setattr(threading, "Thread", Scarce)
+    monkeypatch.setattr(deliveries, "AT_ONCE", 1)
+    with receiving() as receiver:
+        webhook_id = add_webhook(runtime, tenant_id, f"{receiver.url}/x")
+        webhooks.add_test_event(runtime, command_actor(), tenant_id, webhook_id)
+        deliverer = deliveries.Deliverer(runtime)
+        deliverer.start()
+        assert refused.wait(10)
+        clock.advance(61)  # until the claim has run out
+        deliverer.wake()
+        receiver.await_at("/x", 1)
+        give_up_at = time.monotonic() + 10
+        while found(runtime, tenant_id)[0].state != "delivered":
+            assert time.monotonic() < give_up_at
+            time.sleep(0.05)
+        deliverer.stop()
 
 
 def test_what_a_webhook_that_was_switched_off_has_not_got_is_not_sent(runtime: Runtime, tenant_id: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from chatapi.upstream.clients import runs_gevent
+from chatapi.upstream.transport import runs_gevent
 from tests.upstream import servers
 
 collect_ignore = [] if runs_gevent() else ["test_pool.py"]

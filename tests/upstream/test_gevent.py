@@ -53,6 +53,44 @@ with serving(silent) as server, upstream_at(server.base_url, idle_timeout_s=0.2)
         print("all is well")
 """
 
+WEBHOOKS = """
+from gevent import monkey
+monkey.patch_all()
+import _socket, socket, time
+import gevent
+from chatapi.upstream import webhooks
+
+def drip(listener):
+    connection, _ = listener.accept()
+    connection.recv(65536)
+    connection.sendall(bytes([22, 3, 3, 64, 0]))  # a record of TLS, of which a byte comes now and then
+    for _ in range(100):
+        time.sleep(0.1)
+        connection.sendall(bytes([2]))
+
+with socket.create_server(("127.0.0.1", 0)) as listener:
+    gevent.spawn(drip, listener)
+    began = time.monotonic()
+    outcome = webhooks.post(f"https://127.0.0.1:{listener.getsockname()[1]}/", b"", {}, private=True, timeout_s=0.5)
+    assert time.monotonic() - began < 3
+    assert outcome.problem == "no answer within 0.5 s", outcome
+
+answers, sleep = [], monkey.get_original("time", "sleep")
+
+def silent(*_, **__):
+    while not answers:
+        sleep(0.05)
+    raise OSError
+
+monkey.saved["socket"]["getaddrinfo"] = _socket.getaddrinfo = silent
+jobs = [gevent.spawn(webhooks.post, "https://silent.example/", b"", {}) for _ in range(webhooks.AT_ONCE)]
+gevent.sleep(0.2)
+with gevent.Timeout(5, AssertionError("name servers that are silent took the threads of all others")):
+    gevent.get_hub().threadpool.apply(time.monotonic)
+answers.append(True)
+assert {job.get().problem for job in jobs} == {webhooks.NO_PUBLIC_ADDRESS}
+print("all is well")
+"""
 
 TWICE = ("calls", "failures", "proxies", "broken_streams", "cutting_off", "connections", "pool")
 
@@ -66,8 +104,9 @@ def test_what_holds_in_threads_holds_under_gevent() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_calls_run_side_by_side_and_can_be_cut_under_gevent() -> None:
+@pytest.mark.parametrize("program", [PROGRAM, WEBHOOKS], ids=["calls", "webhooks"])
+def test_what_is_slow_keeps_no_other_waiting_under_gevent(program: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stdout.strip() == "all is well", done.stderr

@@ -14,13 +14,13 @@ import httpx2
 import pytest
 
 from chatapi.errors import UpstreamTimeout
-from chatapi.upstream.clients import runs_gevent
 from chatapi.upstream.connection import Connection
 from chatapi.upstream.cutoff import Cutoff
 from chatapi.upstream.dialling import Dialler
 from chatapi.upstream.gevent_transport import GeventTransport
 from chatapi.upstream.patience import Patience
 from chatapi.upstream.pool import Pool
+from chatapi.upstream.transport import runs_gevent
 from tests.upstream.servers import (
     BODY,
     END,

@@ -113,14 +113,19 @@ def test_loopback_is_not_asked_however_it_is_written(host: str) -> None:
 @pytest.mark.parametrize("address", ["10.0.0.1", "169.254.169.254", "100.64.0.1", "64:ff9b::a9fe:a9fe", "fe80::1%1"])
 def test_private_answers_are_refused(address: str) -> None:
     outcome = post("https://alerts.example/", b"{}", {}, find=lambda *_: [address])
-    assert outcome.problem == "it has no public address (CHATAPI_WEBHOOK_PRIVATE_ADDRESSES)"
+    assert outcome.problem == webhooks.NO_PUBLIC_ADDRESS
 
 
-def test_a_name_without_addresses_says_so() -> None:
+def test_a_name_without_addresses_is_not_told_from_a_private_one() -> None:
     def find(host: str, port: int) -> list[str]:
         raise socket.gaierror(socket.EAI_NONAME, "no such name")
 
-    assert post("https://alerts.example/", b"{}", {}, find=find).problem == "its name has no address"
+    assert post("https://alerts.example/", b"{}", {}, find=find).problem == webhooks.NO_PUBLIC_ADDRESS
+    assert post("https://alerts.example/", b"{}", {}, private=True, find=find).problem == "it has no address"
+
+
+def test_an_answer_that_is_no_address_is_a_problem() -> None:
+    assert post("https://alerts.example/", b"{}", {}, find=lambda *_: ["nonsense"]).problem == "the connection failed"
 
 
 def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
