@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from chatapi.domain.effective_limits import highest
+from chatapi.domain.effective_limits import MOST_LIMITS, highest
 from chatapi.domain.limits import Metric
 from chatapi.domain.names import name_problem
 from chatapi.domain.windows import Window
 from chatapi.errors import InvalidInput
-
-MOST_LIMITS = 50  # of one access token's own
 
 
 class AccessTokenState(StrEnum):

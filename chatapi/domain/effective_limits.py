@@ -46,6 +46,8 @@ class Unset(StrEnum):
 
 LimitSetting = int | Unset
 HIGHEST_LIMIT = 10**15
+MOST_LIMITS = 200
+"""Set for one tenant, each user of one, one user or one access token: every admission reads those that concern it."""
 
 
 def read_limit(text: str, metric: Metric = Metric.REQUESTS) -> LimitSetting:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from chatapi.domain.access_tokens import MOST_LIMITS, AccessTokenLimit, AccessTokenState, NewAccessToken
+from chatapi.domain.access_tokens import AccessTokenLimit, AccessTokenState, NewAccessToken
+from chatapi.domain.effective_limits import MOST_LIMITS
 from chatapi.domain.limits import Metric
 from chatapi.domain.money import MOST_NANODOLLARS
 from chatapi.domain.names import LONGEST_NAME, name_problem

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from chatapi.domain.actors import Actor
 from chatapi.domain.effective_limits import (
+    MOST_LIMITS,
     LimitPlace,
     LimitScope,
     LimitSetting,
@@ -40,7 +41,7 @@ def set_limit(
 
     Raises:
         NotFound: there is no such user, access token or tenant.
-        InvalidInput: it is closed, or no limit can be so high.
+        InvalidInput: it is closed or has too many, or no limit can be so high.
         Forbidden: the actor may not.
     """
     if not isinstance(setting, Unset) and not 0 <= setting <= highest(place.metric):
@@ -52,6 +53,8 @@ def set_limit(
             _require_no_raise(runtime, made.connection, made.actor, holder, place, setting)
         scope_id = target.scope_id(holder)
         before = _find(made.connection, holder.tenant_id, target.scope, scope_id, place)
+        if before is None and setting is not Unset.INHERIT:
+            _require_room(made.connection, holder.tenant_id, target.scope, scope_id)
         wanted = LimitChange(holder.tenant_id, target.scope, scope_id, *place[:2], setting, place.model)
         set_at = keep_named(made.connection, [wanted], runtime.database)
         limits.change_limits(made.connection, [wanted], set_at)
@@ -87,6 +90,11 @@ def _find(
 ) -> KeptLimit | None:
     found = limits.page_of_limits(connection, tenant_id, LimitFilter(scope, scope_id, *place), None, 1)
     return found[0] if found else None
+
+
+def _require_room(connection: Transaction, tenant_id: str, scope: LimitScope, scope_id: str) -> None:
+    if len(limits.find_limits(connection, tenant_id, scopes=[scope], scope_ids=[scope_id])) >= MOST_LIMITS:
+        raise InvalidInput(f"At most {MOST_LIMITS} limits can be set there; remove one first.")
 
 
 def _said(kept: KeptLimit | None) -> object:

@@ -29,7 +29,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.types import TypeEngine
 
 from chatapi.domain.counters import ABANDONED, Counter, CounterKey
-from chatapi.domain.effective_limits import LimitScope
+from chatapi.domain.effective_limits import LimitScope, Unset
 from chatapi.domain.limits import Scope
 from chatapi.domain.retention import first_id
 from chatapi.domain.windows import KEPT, Moment, Window, Zone, minute_key, window_begin, window_key
@@ -37,7 +37,7 @@ from chatapi.storage import counters as rows
 from chatapi.storage.columns import ID, Row, UtcDateTime
 from chatapi.storage.engine import Database
 from chatapi.storage.limits import LimitChange
-from chatapi.storage.tables import calls, counters, tenants
+from chatapi.storage.tables import calls, counters, limits, tenants
 
 CLOCKS_APART = timedelta(hours=1)  # the most by which gateways' clocks, which make ids, differ from the database's
 AROUND = timedelta(hours=1)  # more than any transaction waits for locks: one that began before midnight has yesterday's
@@ -65,7 +65,7 @@ class Kind(NamedTuple):
 
 
 def keep_named(connection: Connection, changes: list[LimitChange], database: Database) -> datetime:
-    """Make the counters that these limits name, as exact as if they had been kept all along.
+    """Make the counters that these limits name and none does yet, as exact as if they had been kept all along.
 
     Returns:
         The instant at which the limits are set, by the database's clock, which is read when the locks are there: a
@@ -76,7 +76,8 @@ def keep_named(connection: Connection, changes: list[LimitChange], database: Dat
         _lock(connection, tenant_id, database.now(connection))
     now = database.now(connection)
     for change in naming:
-        _seed(connection, change, _moment(connection, change.tenant_id, now))
+        if change.setting is not Unset.INHERIT and not _is_named(connection, change):
+            _seed(connection, change, _moment(connection, change.tenant_id, now))
     return now
 
 
@@ -133,6 +134,12 @@ def _lock(connection: Connection, tenant_id: str, now: datetime) -> None:
     rows.add(connection, dict.fromkeys(near, Counter()))
     here = (counters.c.tenant_id == tenant_id, counters.c.scope == Scope.TENANT.value, counters.c.requests_held > 0)
     connection.execute(select(counters.c.window_key).where(*here).order_by(*counters.primary_key).with_for_update())
+
+
+def _is_named(connection: Connection, change: LimitChange) -> bool:
+    """Whether a limit names the same counters already: then they are kept, and as exact as calls can tell."""
+    here = {name: getattr(change, name) for name in ("tenant_id", "scope", "scope_id", "window", "model")}
+    return connection.execute(select(limits.c.metric).filter_by(**here).limit(1)).first() is not None
 
 
 def _seed(connection: Connection, change: LimitChange, moment: Moment) -> None:

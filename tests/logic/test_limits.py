@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import event
 
-from chatapi.domain.effective_limits import EffectiveLimit, LimitPlace, LimitScope, LimitSource, Unset
+from chatapi.domain.effective_limits import MOST_LIMITS, EffectiveLimit, LimitPlace, LimitScope, LimitSource, Unset
 from chatapi.domain.limits import Metric, Scope
 from chatapi.domain.money import MOST_NANODOLLARS
 from chatapi.domain.windows import Window
@@ -89,3 +90,40 @@ def test_a_limit_that_no_counter_could_keep_is_refused(runtime: Runtime) -> None
         for wrong in (most + 1, -1):
             with pytest.raises(InvalidInput):
                 limits.set_limit(runtime, command_actor(), own, place, wrong)
+
+
+def test_so_many_limits_may_be_set_that_admissions_read_them_in_no_time(runtime: Runtime) -> None:
+    each, own = LimitTarget.of(each_user_of="acme"), LimitTarget.of(user="demo")
+    places = [LimitPlace(Metric.REQUESTS, Window.DAY, f"model-{number}") for number in range(MOST_LIMITS)]
+    for place in places:
+        limits.set_limit(runtime, command_actor(), each, place, 1)
+    with pytest.raises(InvalidInput, match="At most 200 limits"):
+        limits.set_limit(runtime, command_actor(), each, DAILY, 1)
+    limits.set_limit(runtime, command_actor(), own, DAILY, 1)
+    limits.set_limit(runtime, command_actor(), each, places[0], 2)
+    limits.set_limit(runtime, command_actor(), each, places[0], Unset.INHERIT)
+    limits.set_limit(runtime, command_actor(), each, DAILY, 1)
+
+
+def test_calls_are_added_up_only_when_a_limit_is_the_first_to_name_their_counters(runtime: Runtime) -> None:
+    """No call of the tenant is admitted meanwhile, and a month has many."""
+    own, statements = LimitTarget.of(user="demo"), list[str]()
+    place = LimitPlace(Metric.REQUESTS, Window.MONTH, "tiny")
+
+    def note(_c: object, _d: object, statement: str, *_more: object) -> None:
+        statements.append(statement)
+
+    event.listen(runtime.database.writing_engine, "before_cursor_execute", note)
+    added_up = []
+    for metric, setting in (
+        (Metric.REQUESTS, 1),
+        (Metric.REQUESTS, Unset.UNLIMITED),
+        (Metric.TOKENS, 2),
+        (Metric.REQUESTS, Unset.INHERIT),
+        (Metric.TOKENS, Unset.INHERIT),
+        (Metric.TOKENS, 3),
+    ):
+        statements.clear()
+        limits.set_limit(runtime, command_actor(), own, place._replace(metric=metric), setting)
+        added_up.append(any("FROM calls" in statement for statement in statements))
+    assert added_up == [True, False, False, False, False, True]
