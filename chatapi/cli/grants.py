@@ -11,6 +11,7 @@ from chatapi.domain.effective_limits import LimitPlace, read_limit
 from chatapi.domain.limits import Metric
 from chatapi.logic import grants as logic
 from chatapi.logic.actors import command_actor
+from chatapi.logic.explain import utc
 from chatapi.logic.grants import ShownGrant
 from chatapi.logic.limit_targets import LimitTarget
 from chatapi.logic.runtime import Runtime
@@ -52,7 +53,7 @@ def add(
     target = LimitTarget.of(user=user, access_token=access_token, tenant=tenant)
     grant = logic.add_grant(runtime, command_actor(), target, place, _amount(value, place.metric), reason)
     click.echo(grant.id)
-    click.echo(f"{place}, {target}: {value} more until {grant.ends_at.isoformat()}", err=True)
+    click.echo(f"{place}, {target}: {value} more until {utc(grant.ends_at)}", err=True)
 
 
 def _amount(value: str, metric: Metric) -> int:
@@ -98,9 +99,9 @@ def _row(shown: ShownGrant, *, as_json: bool) -> dict[str, object]:
         "model": grant.model,
         "value": grant.value if as_json else readable(grant.value, grant.metric),
         "reason": grant.reason,
-        "granted_at": grant.granted_at.isoformat(),
-        "ends_at": grant.ends_at.isoformat(),
-        "withdrawn_at": grant.withdrawn_at.isoformat() if grant.withdrawn_at else None,
+        "granted_at": utc(grant.granted_at),
+        "ends_at": utc(grant.ends_at),
+        "withdrawn_at": utc(grant.withdrawn_at) if grant.withdrawn_at else None,
         "in_force": shown.in_force,
     }
 

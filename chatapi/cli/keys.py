@@ -11,6 +11,7 @@ from chatapi.cli.output import EXIT_CODES, progress_bar, show
 from chatapi.errors import ConfigurationError
 from chatapi.logic import upstream_keys as logic
 from chatapi.logic.actors import command_actor
+from chatapi.logic.explain import utc
 from chatapi.logic.runtime import Runtime
 from chatapi.logic.tenants import tenant_of_name
 
@@ -42,7 +43,7 @@ def list_keys(runtime: Runtime, tenant: str, as_json: bool) -> None:
     """List for which upstreams TENANT has keys, and since when; nothing shows the keys."""
     found = logic.keys_of(runtime, tenant_of_name(runtime, tenant).id)
     rows: list[dict[str, object]] = [
-        {"upstream": key.upstream, "set_at": key.set_at.isoformat(), "configured": key.configured} for key in found
+        {"upstream": key.upstream, "set_at": utc(key.set_at), "configured": key.configured} for key in found
     ]
     if not as_json:
         rows = [row | {"configured": "yes" if row["configured"] else "no, so it is not used"} for row in rows]

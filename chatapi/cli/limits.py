@@ -18,6 +18,7 @@ from chatapi.logic import effective_limits
 from chatapi.logic import limits as logic
 from chatapi.logic.actors import command_actor
 from chatapi.logic.effective_limits import LimitStanding
+from chatapi.logic.explain import utc
 from chatapi.logic.limits import KeptLimit, LimitTarget
 from chatapi.logic.runtime import Runtime
 
@@ -158,5 +159,5 @@ def _kept_row(kept: KeptLimit, *, as_json: bool) -> dict[str, object]:
         "window": row.window.value,
         "model": row.model,
         "value": value,
-        "changed_at": kept.changed_at.isoformat(),
+        "changed_at": utc(kept.changed_at),
     }

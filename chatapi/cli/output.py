@@ -27,7 +27,9 @@ def show(rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, as_jso
     table = Table(*(column.replace("_", " ") for column in columns), box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*("" if row[column] is None else str(row[column]) for column in columns))
-    console.print(table)
+    with console.capture() as captured:
+        console.print(table)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
 
 
 @contextmanager

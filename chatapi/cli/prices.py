@@ -13,6 +13,7 @@ from chatapi.domain.money import in_dollars
 from chatapi.errors import InvalidInput
 from chatapi.logic import price_overrides
 from chatapi.logic.actors import command_actor
+from chatapi.logic.explain import utc
 from chatapi.logic.price_overrides import PriceOverride
 from chatapi.logic.pricing import prices_of
 from chatapi.logic.runtime import Runtime
@@ -58,7 +59,7 @@ def set_price(runtime: Runtime, model: str, words: tuple[str, ...], begins_at: s
     begins = None if begins_at is None else _instant(begins_at)
     made = price_overrides.set_price(runtime, command_actor(), model, said, begins)
     what = "is not overridden" if ends else "has this price"
-    click.echo(f"{model} {what} from {made.begins_at.isoformat()} on.", err=True)
+    click.echo(f"{model} {what} from {utc(made.begins_at)} on.", err=True)
 
 
 @click.command("price-overrides", epilog=EXIT_CODES)
@@ -85,9 +86,9 @@ def drop_price(runtime: Runtime, override_id: str) -> None:
 def _row(override: PriceOverride) -> dict[str, object]:
     return {
         "model": override.model,
-        "begins_at": override.begins_at.isoformat(),
+        "begins_at": utc(override.begins_at),
         "price": override.price,
-        "made_at": override.made_at.isoformat(),
+        "made_at": utc(override.made_at),
         "id": override.id,
     }
 

@@ -9,6 +9,7 @@ from chatapi.cli.output import EXIT_CODES, show
 from chatapi.domain.principals import Status
 from chatapi.logic import tenants as logic
 from chatapi.logic.actors import command_actor
+from chatapi.logic.explain import utc
 from chatapi.logic.runtime import Runtime
 from chatapi.logic.tenants import Tenant
 
@@ -30,7 +31,7 @@ def list_tenants(runtime: Runtime, as_json: bool) -> None:
             "status": tenant.status.value,
             "timezone": tenant.zone.name,
             "next_timezone": tenant.zone.next_name,
-            "next_timezone_from": tenant.zone.next_from.isoformat() if tenant.zone.next_from else None,
+            "next_timezone_from": utc(tenant.zone.next_from) if tenant.zone.next_from else None,
             "near_limit": tenant.near_limit,
         }
         for tenant in logic.list_tenants(runtime)
@@ -96,7 +97,7 @@ def set_timezone(runtime: Runtime, tenant: str, timezone: str) -> None:
     that has made no call yet.
     """
     begins = _change(runtime, tenant, timezone=timezone).zone.next_from
-    when = f"from {begins.isoformat()} on" if begins else "from now on"
+    when = f"from {utc(begins)} on" if begins else "from now on"
     click.echo(f"Tenant {tenant} has the time zone {timezone} {when}.", err=True)
 
 

@@ -10,6 +10,7 @@ from chatapi.cli.context import with_runtime
 from chatapi.cli.output import EXIT_CODES, show
 from chatapi.domain.upstream_status import ModelStatus
 from chatapi.logic import upstream_status as logic
+from chatapi.logic.explain import utc
 from chatapi.logic.runtime import Runtime
 
 COLUMNS = ("upstream", "model", "breaker", "workers", "failures", "recent_failures", "in_flight", "last_error", "at")
@@ -68,5 +69,5 @@ def _record(upstream: logic.UpstreamStatus) -> dict[str, object]:
 
 def _seen(seen: logic.Seen) -> dict[str, object]:
     worker = seen.worker
-    told = {"worker": worker.id, "host": worker.host, "pid": worker.pid, "renewed_at": worker.renewed_at.isoformat()}
+    told = {"worker": worker.id, "host": worker.host, "pid": worker.pid, "renewed_at": utc(worker.renewed_at)}
     return told | asdict(seen.status)

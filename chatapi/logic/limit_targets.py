@@ -53,7 +53,8 @@ class LimitTarget:
         return given[0]
 
     def __str__(self) -> str:
-        return f"{self.scope.replace('_', ' ')} {self.name}"
+        whose = "each user of" if self.scope == "each_user" else self.scope.replace("_", " ")
+        return f"{whose} {self.name}"
 
     def find(self, connection: Transaction, *, lock: bool = False) -> Holder:
         """Whom it names; with `lock` for changing its limits in this transaction.
