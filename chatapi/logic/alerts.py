@@ -1,9 +1,11 @@
-"""Alerts: finding what is to be told, on one snapshot of a few people's limits and counters."""
+"""Alerts: finding what is to be told, from a few people's limits and counters."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from chatapi.domain.alerts import (
     MOST_TOLD,
@@ -24,9 +26,12 @@ from chatapi.domain.windows import KEPT, window_end, window_key
 from chatapi.logic.runtime import Runtime
 from chatapi.storage import alerts, counters, watching, webhooks
 from chatapi.storage.accounts import Transaction
+from chatapi.storage.bulk import batches
 from chatapi.storage.columns import Row
 from chatapi.storage.watching import AccessToken, User, WatchedTenant
 from chatapi.storage.webhooks import Webhook
+
+MOST_PENDING = 1000  # alerts that a webhook has not taken yet
 
 Grants = dict[tuple[Scope, str], list[Granted]]
 
@@ -63,8 +68,8 @@ class _Look:
 def raise_alerts(runtime: Runtime, group: Group) -> int:
     """Keep an alert for each occasion of this group that is news to a webhook of the tenant. Returns how many are new.
 
-    It is read without a lock and written with nothing but the alerts: two processes that find the same occasion keep
-    one alert of it.
+    It is read without a lock and written with nothing but the alerts of one webhook: two processes that find the same
+    occasion keep one alert of it. What a webhook has no room for is found again later.
 
     Raises:
         DatabaseUnavailable: the database cannot answer.
@@ -75,11 +80,19 @@ def raise_alerts(runtime: Runtime, group: Group) -> int:
         tenant = watching.find_tenant(connection, group.tenant_id, now) if hooks else None
         if tenant is None:
             return 0
-        rows = list(_news(connection, _standing(runtime, connection, tenant, group), tenant, hooks))
-    if not rows:
+        standing = _standing(runtime, connection, tenant, group)
+    return sum(_raise(runtime, standing, tenant, hook) for hook in hooks)
+
+
+def _raise(runtime: Runtime, standing: Sequence[tuple[Watched, Names]], tenant: WatchedTenant, hook: Webhook) -> int:
+    """Keep what is news to one webhook, as far as it has room."""
+    with runtime.database.read() as connection:
+        rows = list(islice(_news(connection, standing, tenant, hook), MOST_PENDING))
+        room = MOST_PENDING - alerts.count_pending(connection, tenant.id, hook.id) if rows else 0
+    if room <= 0:
         return 0
     with runtime.database.write() as connection:
-        return alerts.raise_all(connection, rows, runtime.database.now(connection))
+        return alerts.raise_all(connection, rows[:room], runtime.database.now(connection))
 
 
 def _standing(
@@ -125,14 +138,12 @@ def _limits(runtime: Runtime, connection: Transaction, tenant: WatchedTenant, gr
 
 
 def _news(
-    connection: Transaction,
-    standing: Sequence[tuple[Watched, Names]],
-    tenant: WatchedTenant,
-    hooks: Sequence[Webhook],
+    connection: Transaction, standing: Sequence[tuple[Watched, Names]], tenant: WatchedTenant, hook: Webhook
 ) -> Iterator[Row]:
     """The alerts that are to be kept."""
-    for hook in hooks:
-        found = {each.key: (each, names) for watched, names in standing for each in reached(watched, hook.shares)}
+    occasions = ((each, names) for watched, names in standing for each in reached(watched, hook.shares))
+    for some in batches(occasions):
+        found = {each.key: (each, names) for each, names in some}
         for number, key in _untold(connection, hook, {key: each for key, (each, _) in found.items()}):
             occasion, names = found[key]
             event_id, moment = alerts.new_id(), tenant.moment
@@ -144,12 +155,11 @@ def _news(
                 "occasion": occasion.key_of(number),
                 "body": event(event_id, SHARE_REACHED, moment.now, data),
             }
+        time.sleep(0)  # others may have something to do
 
 
 def _untold(connection: Transaction, hook: Webhook, found: dict[str, Occasion]) -> Iterator[tuple[int, str]]:
     """Which of these occasions are news to a webhook, and as the how-manieth of their windows."""
-    if not found:
-        return
     told = alerts.told(connection, hook.tenant_id, hook.id, list(found))
     raised_since = {key for key, body in told.items() if used_of(body) < found[key].amount}
     later = {found[key].key_of(number): (key, number) for key in raised_since for number in range(1, MOST_TOLD)}

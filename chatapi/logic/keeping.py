@@ -31,8 +31,8 @@ class Keeper:
         self._runtime = runtime
         self._partitions = PartitionMaker(runtime)
         self._minutes = MinuteForgetter(runtime)
-        self._alerts = AlertWatch(runtime)
         self._deliverer = Deliverer(runtime)
+        self._watch = AlertWatch(runtime, self._deliverer.wake)
         self._answering_since: float | None = None
         self._last_answer_at = 0.0
         self._stopping = threading.Event()
@@ -43,9 +43,11 @@ class Keeper:
         self._thread = threading.Thread(target=self._keep, name="keeper", daemon=True)
         self._thread.start()
         self._deliverer.start()
+        self._watch.start()
 
     def stop(self) -> None:
         """End the background work."""
+        self._watch.stop()
         self._deliverer.stop()
         self._stopping.set()
         if self._thread is not None:
@@ -74,19 +76,11 @@ class Keeper:
             while self._may_sweep() and (batch := leases.sweep(runtime.database, runtime.ledger)):
                 expired += batch
                 self._answered()
-            _attempt(lambda: self._raise_alerts(expired=bool(expired)))
+                self._watch.note_expired()
             return expired
         except DatabaseUnavailable:
             self._answering_since = None
             raise
-
-    def _raise_alerts(self, *, expired: bool) -> None:
-        """Look for alerts; that the database is too busy for it now keeps nobody from sweeping."""
-        try:
-            if self._alerts.tick(expired=expired):
-                self._deliverer.wake()
-        except DatabaseUnavailable:
-            log.info("alerts_wait")
 
     def _answered(self) -> None:
         """The database has answered."""

@@ -4,23 +4,26 @@ Each worker looks at the limits of those whose calls it has ended itself, every 
 look at is found by another: the oldest living worker looks at all limits of all tenants with webhooks when a worker has
 come or gone, and every few minutes; and at those of a tenant that is new to it for a few rounds, until all the others
 surely watch it, too.
+
+It has a thread of its own: a tenant with very many limits keeps alerts waiting, and no lease.
 """
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import structlog
 
 from chatapi.domain.principals import Claims
-from chatapi.errors import DatabaseUnavailable
+from chatapi.errors import ChatAPIError, DatabaseUnavailable
 from chatapi.logic.alerts import Group, raise_alerts
 from chatapi.logic.runtime import Runtime
 from chatapi.storage import alerts, watching, webhooks
 
 LOOK_EVERY_S = 300.0
-ROUND_S = 1.0  # of looking at all, in each of a keeper's rounds
+ROUND_S = 1.0  # of looking at all, in each round
 AT_ONCE = 200  # people
 NEW_FOR = 3  # rounds
 
@@ -28,22 +31,51 @@ log = structlog.get_logger()
 
 
 class AlertWatch:
-    """The watch of one worker: a part of its keeper's rounds."""
+    """The watch of one worker.
 
-    def __init__(self, runtime: Runtime) -> None:
+    Args:
+        runtime: what to work with.
+        on_raised: is called where there is something to send.
+    """
+
+    def __init__(self, runtime: Runtime, on_raised: Callable[[], None] = lambda: None) -> None:
         self._runtime = runtime
+        self._on_raised = on_raised
         self._living: tuple[str, ...] = ()
-        self._waiting: dict[
-            str, str | None
-        ] = {}  # tenants that are looked at as a whole, and after which user to go on
+        self._waiting: dict[str, str | None] = {}  # tenants to be looked at as a whole, and after which user to go on
+        self._again: set[str] = set()  # of these, those to be looked at from their first user on when that is done
         self._new: dict[str, int] = {}  # tenants that are looked at for so many rounds more
         self._look_at = 0.0
+        self._expired = threading.Event()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
 
-    def tick(self, *, expired: bool = False) -> int:
+    def start(self) -> None:
+        """Begin, in the process that serves (so after any fork)."""
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End with the round that runs."""
+        self._stopping.set()
+
+    def note_expired(self) -> None:
+        """This worker has charged calls of dead workers, which no writer has seen."""
+        self._expired.set()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                if self.tick():
+                    self._on_raised()
+            except ChatAPIError:  # the database is away, or busy
+                log.info("alerts_wait")
+            except Exception as error:  # the next round may fare better
+                log.error("alerts_not_found", error=type(error).__qualname__)
+            self._stopping.wait(self._runtime.settings.renew_s)
+
+    def tick(self) -> int:
         """One round. Returns how many alerts it raised.
-
-        Args:
-            expired: whether this worker has charged calls of dead workers, which no writer has seen.
 
         Raises:
             DatabaseUnavailable: the database cannot answer.
@@ -54,22 +86,23 @@ class AlertWatch:
             now = self._runtime.database.now(connection)
             living = alerts.living_workers(connection, now, self._runtime.settings.lease_s) if watched else ()
         new, touched.watched = watched - touched.watched, watched
-        self._plan(watched, new, living, expired)
+        self._plan(watched, new, living)
         principals, crowded = touched.take()
-        self._waiting.update(dict.fromkeys(crowded & watched))
+        self._look_again(crowded)
         raised = self._look_at_principals(principals) + self._look_at_all(watched)
         if raised:
             log.info("alerts_raised", alerts=raised)
         return raised
 
-    def _plan(self, watched: frozenset[str], new: Iterable[str], living: tuple[str, ...], expired: bool) -> None:
+    def _plan(self, watched: frozenset[str], new: Iterable[str], living: tuple[str, ...]) -> None:
         """Decide which tenants are looked at as a whole."""
         is_eldest = bool(living) and living[0] == self._runtime.running.worker_id
         changed, self._living = is_eldest and living != self._living, living if is_eldest else ()
-        if expired or changed:
-            self._waiting = dict.fromkeys(watched)
-        if is_eldest and time.monotonic() >= self._look_at:
-            self._waiting = dict.fromkeys(watched) | self._waiting
+        due = is_eldest and time.monotonic() >= self._look_at
+        if changed or due or self._expired.is_set():
+            self._expired.clear()
+            self._look_again(watched)
+        if due:
             self._look_at = time.monotonic() + LOOK_EVERY_S
         if is_eldest:
             self._new.update(dict.fromkeys(new, NEW_FOR))
@@ -79,6 +112,17 @@ class AlertWatch:
                 self._new[tenant_id] = rounds - 1
             else:
                 del self._new[tenant_id]
+
+    def _look_again(self, tenant_ids: Iterable[str]) -> None:
+        """Look at these as a whole: at one that is being looked at once more, so that its last users have their turn,
+        too."""
+        self._again.update(tenant_id for tenant_id in tenant_ids if self._waiting.setdefault(tenant_id, None))
+
+    def _looked_at(self, tenant_id: str) -> None:
+        del self._waiting[tenant_id]
+        if tenant_id in self._again:
+            self._again.remove(tenant_id)
+            self._waiting[tenant_id] = None
 
     def _look_at_principals(self, principals: Iterable[Claims]) -> int:
         """Look at those whose calls have ended here. Where that fails their tenants are looked at as a whole."""
@@ -91,7 +135,7 @@ class AlertWatch:
                 for start in range(0, len(some), AT_ONCE):
                     raised += raise_alerts(self._runtime, self._group(tenant_id, some[start : start + AT_ONCE]))
         except Exception as error:
-            self._waiting.update(dict.fromkeys(by_tenant))
+            self._look_again(by_tenant)
             if isinstance(error, DatabaseUnavailable):
                 raise
             log.error("alerts_not_found", error=type(error).__qualname__)
@@ -111,7 +155,8 @@ class AlertWatch:
         while self._waiting and time.monotonic() < give_up_at:
             tenant_id, after = next(iter(self._waiting.items()))
             if tenant_id not in watched:
-                del self._waiting[tenant_id]
+                self._again.discard(tenant_id)
+                self._looked_at(tenant_id)
                 continue
             try:
                 raised += self._look_at_next(tenant_id, after)
@@ -119,7 +164,7 @@ class AlertWatch:
                 raise
             except Exception as error:  # it must not keep the other tenants from being looked at
                 log.error("alerts_not_found", tenant=tenant_id, error=type(error).__qualname__)
-                del self._waiting[tenant_id]
+                self._looked_at(tenant_id)
             time.sleep(0)  # others may have something to do
         return raised
 
@@ -132,7 +177,7 @@ class AlertWatch:
             return raised
         raised += self._look_at_access_tokens(tenant_id)
         self._forget_old(tenant_id)
-        del self._waiting[tenant_id]
+        self._looked_at(tenant_id)
         return raised
 
     def _next_users(self, tenant_id: str, after: str | None) -> Group:

@@ -181,6 +181,12 @@ def has_pending(connection: Connection, tenant_id: str, webhook_id: str, beginni
     return connection.execute(select(alerts.c.id).where(*here, begins).limit(1)).first() is not None
 
 
+def count_pending(connection: Connection, tenant_id: str, webhook_id: str) -> int:
+    """How many alerts a webhook has not taken yet."""
+    here = (alerts.c.tenant_id == tenant_id, alerts.c.webhook_id == webhook_id, alerts.c.state == PENDING)
+    return connection.execute(select(func.count()).where(*here)).scalar_one()
+
+
 def find(connection: Connection, tenant_id: str, alert_id: str) -> Alert | None:
     """One alert of a tenant."""
     row = (

@@ -17,6 +17,7 @@ from chatapi.domain.limits import Amount, Metric
 from chatapi.domain.principals import Claims
 from chatapi.domain.windows import Window
 from chatapi.errors import InvalidInput, NotFound
+from chatapi.logic import alerts as finding
 from chatapi.logic import deliveries, grants, users, watch, webhooks
 from chatapi.logic.actors import command_actor
 from chatapi.logic.limit_targets import LimitTarget
@@ -122,6 +123,54 @@ def test_of_too_many_to_remember_the_whole_tenant_is_looked_at(
         use(runtime, claims, 8)
     runtime.writer.touched.note([settlement(claims) for claims in users])
     assert looking.tick() == 3
+
+
+def test_one_that_is_looked_at_again_and_again_is_looked_at_to_its_last_user(
+    runtime: Runtime, tenant_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(touched, "MOST", 0)
+    monkeypatch.setattr(watch, "AT_ONCE", 1)
+    looking = AlertWatch(runtime)
+    add_webhook(runtime, tenant_id)
+    for _ in range(watch.NEW_FOR + 1):
+        looking.tick()
+    everybody = [claims_of(runtime, f"user-{number}") for number in range(5)]
+    for claims in everybody:
+        use(runtime, claims, 8)
+    raised = 0
+    monkeypatch.setattr(time, "sleep", lambda _: monkeypatch.setattr(watch, "ROUND_S", 0.0))
+    for _ in range(len(everybody)):
+        monkeypatch.setattr(watch, "ROUND_S", 60.0)
+        runtime.writer.touched.note([settlement(claims) for claims in everybody])
+        raised += looking.tick()
+    assert raised == len(everybody)
+
+
+def test_a_webhook_that_takes_nothing_is_told_no_more_than_it_has_room_for(
+    runtime: Runtime, tenant_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finding, "MOST_PENDING", 3)
+    webhook_id = add_webhook(runtime, tenant_id)
+    for number in range(5):
+        use(runtime, claims_of(runtime, f"user-{number}"), 8)
+    looking = AlertWatch(runtime)
+    assert [looking.tick(), looking.tick()] == [3, 0]
+    with runtime.database.write() as connection:
+        alerts.give_up_all(connection, tenant_id, webhook_id, NOON, "as if it had been taken")
+    looking.note_expired()
+    assert looking.tick() == 2
+    assert len({each.occasion for each in found(runtime, tenant_id)}) == 5
+
+
+def test_the_watch_looks_by_itself_and_has_what_it_raised_sent(runtime: Runtime, tenant_id: str) -> None:
+    add_webhook(runtime, tenant_id)
+    use(runtime, claims_of(runtime, "user-1"), 8)
+    raised = threading.Event()
+    looking = AlertWatch(runtime, raised.set)
+    looking.start()
+    assert raised.wait(10)
+    looking.stop()
+    assert len(found(runtime, tenant_id)) == 1
 
 
 def test_nobody_is_remembered_of_tenants_without_webhooks(runtime: Runtime) -> None:
