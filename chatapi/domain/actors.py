@@ -23,12 +23,14 @@ class Actor:
         role: as it is now.
         claims: of the access token; None for a command.
         address: where the request came from; '' for a command.
+        is_named: its access token was made by name, for calls: with such a one nobody administers.
     """
 
     name: str
     role: Role
     claims: Claims | None = None
     address: str = ""
+    is_named: bool = False
 
     @property
     def user_id(self) -> str | None:

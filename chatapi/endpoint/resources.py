@@ -154,12 +154,14 @@ def _admit(operation: Operation, path: dict[str, str]) -> Actor:
 
     Raises:
         UnknownAccessToken: it is not served any more.
-        Forbidden: its role is too low.
+        Forbidden: its role is too low, or its access token is for calls.
         NotFound: what the path names cannot be, or is out of its reach.
     """
     actor = find_actor(runtime(), claims(), request.remote_addr or "")
     if not actor.is_at_least(operation.needs):
         raise Forbidden(f"This takes the role {operation.needs}; yours is {actor.role}.")
+    if actor.is_named and operation.needs is not Role.USER:
+        raise Forbidden("Administration takes the access token that /token gives; yours was made by name, for calls.")
     for name, value in path.items():
         if name not in NAMES and not is_id(value):
             raise NotFound(f"There is no such {name.removesuffix('_id').replace('_', ' ')}.")

@@ -34,7 +34,7 @@ def as_it_is(runtime: Runtime, connection: Transaction, actor: Actor) -> Actor:
     person = me.find_person(connection, runtime.database, actor.claims)
     if person is None:
         raise UnknownAccessToken
-    return Actor(person.username, person.role, actor.claims, actor.address)
+    return Actor(person.username, person.role, actor.claims, actor.address, person.access_token_name is not None)
 
 
 def command_actor() -> Actor:

@@ -12,13 +12,14 @@ from chatapi.domain.access_tokens import NewAccessToken
 from chatapi.domain.actors import Actor
 from chatapi.domain.effective_limits import LimitScope
 from chatapi.domain.principals import AccessToken
-from chatapi.errors import Forbidden, Taken, UnknownAccessToken
+from chatapi.errors import Forbidden, Taken
+from chatapi.logic.actors import as_it_is
 from chatapi.logic.changes import Change
 from chatapi.logic.explain import utc
 from chatapi.logic.listed_access_tokens import ListedAccessToken, describe
 from chatapi.logic.permissions import checked_patterns
 from chatapi.logic.runtime import Runtime
-from chatapi.storage import access_tokens, limits, me
+from chatapi.storage import access_tokens, limits
 from chatapi.storage.access_tokens import KeptAccessToken
 from chatapi.storage.accounts import Transaction, User
 from chatapi.storage.limits import LimitChange
@@ -34,12 +35,7 @@ def require_password_given(runtime: Runtime, connection: Transaction, actor: Act
         Forbidden: it was made by name.
         UnknownAccessToken: it is not in force any more.
     """
-    if actor.claims is None:
-        return
-    person = me.find_person(connection, runtime.database, actor.claims)
-    if person is None:
-        raise UnknownAccessToken
-    if person.access_token_name is not None:
+    if as_it_is(runtime, connection, actor).is_named:
         raise Forbidden("This takes the access token that /token gives; yours was made by name.")
 
 

@@ -223,7 +223,7 @@ def test_one_that_was_made_by_name_makes_no_others_but_may_end_them(
     mine, theirs = (Caller(gateway, caller.add()["access_token"]) for caller in (me, admin))
     mine("POST", MINE, 403, json={"name": "another"})
     mine("POST", "/v1/me/password", 403, json={"current_password": PASSWORD, "new_password": "another password"})
-    theirs("POST", path_of(me.token), 403, json={"name": "another"})
+    theirs("POST", MINE, 403, json={"name": "another"})
     assert [each["name"] for each in mine.listed()] == ["ci", None]
     mine("DELETE", f"{MINE}/{claims_of(me.token).jti}", 204)
     mine("DELETE", f"{MINE}/{claims_of(mine.token).jti}", 204)

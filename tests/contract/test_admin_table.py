@@ -133,6 +133,17 @@ def test_a_role_that_is_too_low_is_refused_whatever_the_path_names(world: World)
     assert tried > 50
 
 
+def test_an_access_token_that_was_made_by_name_administers_nothing(world: World) -> None:
+    world.tokens["program"] = world.post("/v1/me/access_tokens", {"name": "program"})["access_token"]
+    for operation in OPERATIONS:
+        answer = world.ask(operation, world.path(operation, OWN), "program")
+        if operation.needs is not Role.USER:
+            assert (answer.status_code, "made by name" in answer.text) == (403, True), (operation.name, answer.text)
+            assert operation.path.startswith("/admin/"), operation.name
+        else:
+            assert operation.path.startswith("/v1/me/"), operation.name
+
+
 def test_another_tenants_things_read_like_things_that_are_not_there(world: World) -> None:
     """Status and body are those of a tenant that does not exist, so that nobody learns which tenants do."""
     tried = 0

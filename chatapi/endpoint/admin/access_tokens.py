@@ -30,8 +30,7 @@ resources = Resources("admin_access_tokens", __name__)
     needs=Role.ADMIN,
     status=201,
     summary="Make a named access token for a user",
-    description=f"For programs and users of the role `user` only: who makes one can use it. {ONCE} It takes the access "
-    "token that `POST /token` gives; one that was made by name makes no others.",
+    description=f"For programs and users of the role `user` only: who makes one can use it. {ONCE}",
 )
 def add_access_token(actor: Actor, tenant_id: str, user_id: str, body: AccessTokenBody) -> MadeAccessToken:
     """As the summary says."""

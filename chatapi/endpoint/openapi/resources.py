@@ -22,8 +22,8 @@ TAG = "Administration"
 REF = "#/components/schemas/{model}"
 ROLES = {
     Role.USER: "",
-    Role.ADMIN: "For admins of the tenant, and operators.",
-    Role.OPERATOR: "For operators.",
+    Role.ADMIN: "For admins of the tenant, and operators, with the access token that `POST /token` gives.",
+    Role.OPERATOR: "For operators, with the access token that `POST /token` gives.",
 }
 Side = tuple[type[Body | Query | Reply], str]
 """A model, and whether its schema is that of what comes in or of what goes out."""
