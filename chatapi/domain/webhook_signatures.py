@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import orjson
@@ -28,10 +28,11 @@ def new_secret() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """The secrets of a webhook: the one that signs, and the one before, for a while after it was replaced."""
+    """The secrets of a webhook: the one that signs, and the one before, for a while after it was replaced. Neither is
+    in `repr`."""
 
-    current: str
-    before: str | None = None
+    current: str = field(repr=False)
+    before: str | None = field(default=None, repr=False)
     before_until: datetime | None = None
 
     def rotated(self, now: datetime) -> Secrets:

@@ -94,6 +94,7 @@ def plan(runtime: Runtime, endpoint: str, request: ModelRequest, tenant_id: str,
     )
     candidates = _candidates(runtime, request, model, runtime.keys.opened(tenant_id, keys))
     providers = {candidate.upstream.prices_of for candidate in candidates}
+    good_until = runtime.prices.good_until  # before the quotes: what is read anew in between is no part of them
     quotes = {provider: runtime.prices.quote(model, provider, at) for provider in providers}
     default_cap = (described and described.default_completion_tokens) or runtime.settings.default_completion_tokens
     return Plan(
@@ -102,13 +103,13 @@ def plan(runtime: Runtime, endpoint: str, request: ModelRequest, tenant_id: str,
         units_of(endpoint, candidates[0].request),
         default_cap,
         quotes,
-        _relying_on(runtime, keys, quotes.values()),
+        _relying_on(keys, quotes.values(), good_until),
     )
 
 
-def _relying_on(runtime: Runtime, keys: OwnKeys, quotes: Iterable[Quote]) -> Planned:
+def _relying_on(keys: OwnKeys, quotes: Iterable[Quote], until: datetime) -> Planned:
     """What the plan must find when it is admitted: these keys, and an instant of which all these prices are known."""
-    since, until = EVER, runtime.prices.good_until
+    since = EVER
     for quote in quotes:
         since, until = max(since, quote.since), min(until, quote.until)
     return Planned(keys, since, until)

@@ -22,8 +22,8 @@ import structlog
 from chatapi.domain.actors import Actor
 from chatapi.domain.price_book import OVERRIDE, Override, model_price
 from chatapi.domain.principals import Role
-from chatapi.errors import InvalidFields, InvalidInput, NotFound, Taken
-from chatapi.logic.changes import change
+from chatapi.errors import DatabaseUnavailable, InvalidFields, InvalidInput, NotFound, Taken
+from chatapi.logic.changes import Change, change
 from chatapi.logic.runtime import Runtime
 from chatapi.settings.model_tables import read_price
 from chatapi.storage import price_overrides as storage
@@ -80,7 +80,7 @@ def page_of_overrides(
         most: how many at most.
     """
     with runtime.database.read() as connection:
-        found = [_told(each) for each in storage.find(connection, model)]
+        found = sorted(map(_told, storage.find(connection, model)), key=key_of)
     return [each for each in found if after is None or key_of(each) > after][:most]
 
 
@@ -106,6 +106,7 @@ def set_price(
         InvalidInput: no such model is served, or the instant cannot be one.
         Taken: the model has a price from that instant on already, or there are too many.
         Forbidden: the actor is no operator.
+        DatabaseUnavailable: the database cannot answer, or took too long.
     """
     _check_model(runtime, model)
     text = None if price is None else _checked(price)
@@ -119,6 +120,7 @@ def set_price(
             raise Taken(f"{model} has a price from {begins_at.isoformat()} on already; remove that first.")
         after = {"begins_at": begins_at.isoformat(), "price": price}
         made.record("price.set", INSTALLATION, "price", model, after=after)
+        _require_in_time(runtime, made)
     return _told(kept)
 
 
@@ -129,6 +131,7 @@ def remove_price(runtime: Runtime, actor: Actor, override_id: str) -> None:
         NotFound: there is none of this id.
         Taken: it has begun, or begins too soon.
         Forbidden: the actor is no operator.
+        DatabaseUnavailable: as `set_price`.
     """
     with change(runtime, actor, Role.OPERATOR) as made:
         found = next((each for each in map(_told, storage.find(made.connection)) if each.id == override_id), None)
@@ -139,6 +142,14 @@ def remove_price(runtime: Runtime, actor: Actor, override_id: str) -> None:
         storage.remove(made.connection, found.model, found.begins_at)
         before = {"begins_at": found.begins_at.isoformat(), "price": found.price}
         made.record("price.remove", INSTALLATION, "price", found.model, before=before)
+        _require_in_time(runtime, made)
+
+
+def _require_in_time(runtime: Runtime, made: Change) -> None:
+    """Refuse to commit what others may rely on not having been said: it took too long to say it (a process that was
+    suspended, a database that hung)."""
+    if runtime.database.now(made.connection) - made.now > NOTICE - GOOD_FOR:
+        raise DatabaseUnavailable
 
 
 def _check_model(runtime: Runtime, model: str) -> None:

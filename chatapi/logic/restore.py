@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -33,6 +33,7 @@ DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSErro
 BUFFER_BYTES = 1 << 20
 ROWS_OF_PROGRESS = 1000
 MS_OF_ID = slice(0, 13)  # of the text of a time-ordered id: 48 bits of milliseconds, and a hyphen among them
+ENCRYPTED = 1  # of a member's flags (APPNOTE 6.3, 4.4.4)
 DAY_MS = 86_400_000
 LAST_DAY = 2_900_000  # since 1970, which calendars know; ids of later ones are of clocks that were wrong
 
@@ -91,6 +92,8 @@ def _damaged(error: object) -> InvalidInput:
 
 
 def _manifest(archive: zipfile.ZipFile) -> Manifest:
+    if any(info.flag_bits & ENCRYPTED for info in archive.infolist()):
+        raise _damaged("it is encrypted")
     there = set(archive.namelist())
     if MANIFEST not in there:
         raise _damaged("it has no manifest")
@@ -175,10 +178,10 @@ def _rows(archive: zipfile.ZipFile, table: TableContent) -> Iterator[storage.Jso
 
 @dataclass(frozen=True, slots=True)
 class _Carried:
-    """The secrets that a backup has."""
+    """The secrets that a backup has; never in `repr`."""
 
-    jwt_secret_key: str
-    encryption_keys: tuple[str, ...]
+    jwt_secret_key: str = field(repr=False)
+    encryption_keys: tuple[str, ...] = field(repr=False)
 
 
 def _carried(archive: zipfile.ZipFile, manifest: Manifest) -> _Carried | None:

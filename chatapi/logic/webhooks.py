@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 from uuid_utils import uuid7
@@ -62,7 +63,8 @@ def add_webhook(
         NotFound: there is no such tenant.
         InvalidInput: a URL or shares that cannot be, or too many webhooks.
     """
-    host, wanted = _host(runtime, url), _shares(shares)
+    _check(runtime, url)
+    wanted = _shares(shares)
     secret = new_secret()
     with change(runtime, actor, Role.ADMIN, tenant_id) as made:
         _require_tenant(made, tenant_id)
@@ -73,7 +75,7 @@ def add_webhook(
         sealed = seal_secrets(runtime, tenant_id, webhook_id, Secrets(secret))
         webhook = Webhook(tenant_id, webhook_id, url, wanted, storage.ACTIVE, made.now, sealed)
         storage.add(made.connection, webhook)
-        made.record("webhook.add", tenant_id, "webhook", webhook_id, after={"host": host, "shares": list(wanted)})
+        made.record("webhook.add", tenant_id, "webhook", webhook_id, after=_known(webhook))
     return webhook, secret
 
 
@@ -120,7 +122,7 @@ def change_webhook(
     """
     values: dict[str, object] = {}
     if url is not None:
-        _host(runtime, url)
+        _check(runtime, url)
         values["url"] = url
     if shares is not None:
         values["shares"] = _shares(shares)
@@ -226,10 +228,9 @@ def page_of_alerts(
         return alerts.page(connection, tenant_id, before, most, state=state, webhook_id=webhook_id)
 
 
-def _host(runtime: Runtime, url: str) -> str:
-    """The host of a URL, which may be told where the rest may be secret."""
+def _check(runtime: Runtime, url: str) -> None:
     try:
-        return read_url(url, private=runtime.settings.webhook_private_addresses).authority
+        read_url(url, private=runtime.settings.webhook_private_addresses)
     except ValueError as error:
         raise InvalidInput(f"The URL {error}.") from None
 
@@ -242,12 +243,14 @@ def _shares(shares: Sequence[int]) -> tuple[int, ...]:
 
 
 def _known(webhook: Webhook) -> dict[str, object]:
-    """What the trail may say of a webhook."""
+    """What the trail may say of a webhook: of its URL, which may have a secret in it, the host, and a digest by which a
+    change of the rest shows."""
     try:
         host = read_url(webhook.url, private=True).authority
     except ValueError:
         host = ""
-    return {"host": host, "shares": list(webhook.shares), "status": webhook.status}
+    digest = hashlib.sha256(webhook.url.encode()).hexdigest()
+    return {"host": host, "url_sha256": digest, "shares": list(webhook.shares), "status": webhook.status}
 
 
 def _require_tenant(made: Change, tenant_id: str) -> None:

@@ -237,11 +237,19 @@ def twice_the_first_user(name: str, content: bytes) -> bytes:
     return content + lines[0] if name == "tables/users.jsonl" else content
 
 
+def encrypt(path: Path) -> None:
+    """Only say so, as the directory of an archive does: without its password it cannot be read."""
+    archive = bytearray(path.read_bytes())
+    archive[archive.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(archive)
+
+
 DAMAGES: dict[str, Callable[[Path], None]] = {
     "cut short": cut,
     "a byte is different": flip,
     "empty": written(b""),
     "no archive": written(b"nonsense" * 1000),
+    "encrypted": encrypt,
     "no manifest": rewrite(lambda name, content: None if name == "manifest.json" else content),
     "a table is missing": rewrite(lambda name, content: None if name == "tables/calls.jsonl" else content),
     "a row more": rewrite(twice_the_first_user),

@@ -79,6 +79,7 @@ def test_signatures_are_those_of_standard_webhooks() -> None:
 
 def test_a_rotated_secret_signs_for_a_day_beside_the_new_one() -> None:
     first = Secrets(new_secret())
+    assert first.current not in repr(first.rotated(NOW))
     second = Secrets.load(first.rotated(NOW).dump())
     assert second.at(NOW + timedelta(hours=23)) == [second.current, first.current]
     assert second.at(NOW + timedelta(hours=24)) == [second.current]

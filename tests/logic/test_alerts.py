@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from chatapi.domain.calls import AttemptState, CallState, Charge, HeldCall, Settlement
 from chatapi.domain.counters import Counter, CounterKey
@@ -328,6 +328,17 @@ def test_what_a_webhook_that_was_switched_off_has_not_got_is_not_sent(runtime: R
         assert deliveries.deliver_now(runtime, alert.id)
         assert receiver.at("/x") == []
     assert found(runtime, tenant_id)[0].state == "given_up"
+
+
+def test_the_trail_tells_that_a_webhook_was_moved_and_not_where_to(runtime: Runtime, tenant_id: str) -> None:
+    webhook_id = add_webhook(runtime, tenant_id, f"{URL}secret-1")
+    for path in ("secret-2", "secret-2", "secret-3"):
+        webhooks.change_webhook(runtime, command_actor(), tenant_id, webhook_id, url=f"{URL}{path}")
+    with runtime.database.read() as connection:
+        entries = connection.execute(select(admin_tables.trail).where(admin_tables.trail.c.subject == webhook_id)).all()
+    assert [each.action for each in entries].count("webhook.change") == 2
+    assert "alerts.example" in str(entries)
+    assert "secret-" not in str(entries)
 
 
 def test_another_tenants_webhook_is_none(runtime: Runtime, tenant_id: str) -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import insert
 
 from chatapi.domain import chat_request
+from chatapi.domain.price_book import Quote
 from chatapi.domain.principals import Claims
 from chatapi.domain.usage import Usage
-from chatapi.errors import InvalidFields, InvalidInput, NotFound, Taken
+from chatapi.errors import DatabaseUnavailable, InvalidFields, InvalidInput, NotFound, Taken
 from chatapi.logic import price_overrides
 from chatapi.logic.actors import command_actor
 from chatapi.logic.admission import Admitted, Ask, admit
+from chatapi.logic.changes import Change
+from chatapi.logic.plans import plan
 from chatapi.logic.price_overrides import PriceOverride
 from chatapi.logic.pricing import prices_of
 from chatapi.logic.runtime import Runtime
@@ -157,6 +161,55 @@ def test_nothing_is_said_of_the_past_nor_of_the_next_minute(runtime: Runtime) ->
         for hours in (-12, 12):
             with pytest.raises(InvalidInput, match="begins_at"):
                 say(runtime, None, end.replace(microsecond=0, tzinfo=timezone(timedelta(hours=hours))))
+
+
+def test_what_took_too_long_to_say_is_not_said(
+    make: MadeRuntime, runtime: Runtime, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may have read the overrides meanwhile, and rely on that."""
+    made = say(runtime, {"prompt": "0"}, START + timedelta(hours=1))
+
+    def slowly(*_: object, **__: object) -> None:
+        clock.advance(16)
+
+    monkeypatch.setattr(Change, "record", slowly)
+    with pytest.raises(DatabaseUnavailable):
+        say(runtime, {"prompt": "1"})
+    with pytest.raises(DatabaseUnavailable):
+        price_overrides.remove_price(runtime, command_actor(), made.id)
+    assert price_overrides.page_of_overrides(runtime) == [made]
+
+
+def test_a_plan_relies_on_no_more_than_was_known_when_it_was_made(
+    runtime: Runtime, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the overrides are read anew by another thread in the midst of planning."""
+    price_overrides.load(runtime)
+    quote, known_until = runtime.prices.quote, runtime.prices.good_until
+
+    def read_anew(*asked: Any) -> Quote:
+        found = quote(*asked)
+        clock.advance(30)
+        price_overrides.load(runtime)
+        return found
+
+    monkeypatch.setattr(runtime.prices, "quote", read_anew)
+    request = chat_request.parse({"model": "dear", "messages": [{"role": "user", "content": "Hi"}]})
+    planned = plan(runtime, "/v1/chat/completions", request, "nobody", (), START)
+    assert planned.relies_on.until == known_until < runtime.prices.good_until
+
+
+def test_pages_are_in_one_order_whatever_the_databases_is(runtime: Runtime) -> None:
+    with runtime.database.write() as connection:
+        rows = [
+            {"model": model, "begins_at": START, "price": None, "made_at": START} for model in ("b", "B-1", "a", "B")
+        ]
+        connection.execute(insert(table), rows)
+    pages, after = list[str](), None
+    while page := price_overrides.page_of_overrides(runtime, after=after, most=1):
+        pages.append(page[0].model)
+        after = price_overrides.key_of(page[0])
+    assert pages == ["B", "B-1", "a", "b"]
 
 
 WRONG: list[tuple[dict[str, object], set[str]]] = [
