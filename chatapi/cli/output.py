@@ -26,10 +26,15 @@ def show(rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, as_jso
         console.width = 10_000
     table = Table(*(column.replace("_", " ") for column in columns), box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*("" if row[column] is None else str(row[column]) for column in columns))
+        table.add_row(*("" if row[column] is None else printable(str(row[column])) for column in columns))
     with console.capture() as captured:
         console.print(table)
     click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def printable(text: str) -> str:
+    """The text with nothing that a terminal would act on: clients name models, and admins say why they grant more."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 @contextmanager

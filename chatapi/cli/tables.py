@@ -7,6 +7,7 @@ from itertools import chain, islice
 
 import click
 
+from chatapi.cli.output import printable
 from chatapi.domain.csv_cells import Cell
 from chatapi.logic.renderings import csv_text, json_list
 
@@ -57,5 +58,4 @@ def _text(cell: object) -> str:
         return ""
     if isinstance(cell, int):
         return f"{cell:,}"
-    # Models are named by clients: nothing that a terminal would act on.
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(cell))
+    return printable(str(cell))

@@ -6,6 +6,8 @@ from uuid import UUID
 
 DEFAULT_TENANT = "default"
 LONGEST_NAME = 200
+COMMAND = "command:"
+"""With it begins what stands in the trail for whoever ran a command; so no username does."""
 
 
 def name_problem(name: str) -> str | None:
@@ -22,6 +24,13 @@ def name_problem(name: str) -> str | None:
     if name != name.strip():
         return "begins or ends with a space"
     return None
+
+
+def username_problem(username: str) -> str | None:
+    """What is wrong with a username, or None; said as `name_problem` does."""
+    if username.casefold().startswith(COMMAND):
+        return f"begins with {COMMAND!r}, as the trail names those who run commands"
+    return name_problem(username)
 
 
 def is_id(text: str) -> bool:

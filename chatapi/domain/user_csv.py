@@ -23,7 +23,7 @@ from typing import IO, TypeVar
 
 from chatapi.domain.effective_limits import LimitSetting, read_limit
 from chatapi.domain.limits import Metric
-from chatapi.domain.names import DEFAULT_TENANT, name_problem
+from chatapi.domain.names import DEFAULT_TENANT, name_problem, username_problem
 from chatapi.domain.password_hashes import hash_problem
 from chatapi.domain.passwords import password_problem
 from chatapi.domain.principals import Role, Status
@@ -204,8 +204,8 @@ def _columns(line: int, cells: list[str], problems: list[Problem]) -> list[str]:
 def _row(line: int, cells: dict[str, str], default_tenant: str, problems: list[Problem]) -> UserRow:
     found: list[str] = []
     username, tenant = cells["username"], cells.get("tenant", "") or default_tenant
-    for what, name in (("username", username), ("tenant", tenant)):
-        if problem := name_problem(name):
+    for what, problem in (("username", username_problem(username)), ("tenant", name_problem(tenant))):
+        if problem:
             found.append(f"{what} {problem}")
     password, password_hash = cells.get("password") or None, cells.get("password_hash", "").strip() or None
     if SECRETS & cells.keys():

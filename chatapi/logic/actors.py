@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
+import os
+import pwd
 
 from chatapi.domain.actors import Actor
+from chatapi.domain.names import COMMAND
 from chatapi.domain.principals import Claims, Role
 from chatapi.errors import UnknownAccessToken
 from chatapi.logic.runtime import Runtime
@@ -38,9 +40,12 @@ def as_it_is(runtime: Runtime, connection: Transaction, actor: Actor) -> Actor:
 
 
 def command_actor() -> Actor:
-    """Whoever runs a command: who can do that has the database, and may do all."""
+    """Whoever runs a command: who can do that has the database, and may do all.
+
+    By the account that the process runs as; what its environment says (`LOGNAME`) anybody can say.
+    """
     try:
-        account = getpass.getuser()
-    except (KeyError, OSError):  # no such account on this machine, as in many containers
-        account = "unknown"
-    return Actor(f"command:{account}", Role.OPERATOR)
+        account = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # no such account on this machine, as in many containers
+        account = str(os.getuid())
+    return Actor(f"{COMMAND}{account}", Role.OPERATOR)

@@ -9,7 +9,7 @@ from uuid_utils import uuid7
 
 from chatapi.domain.actors import Actor, is_above
 from chatapi.domain.authority import require_another, require_rank_over, require_right_to_give
-from chatapi.domain.names import DEFAULT_TENANT, name_problem
+from chatapi.domain.names import DEFAULT_TENANT, name_problem, username_problem
 from chatapi.domain.principals import Role, Status
 from chatapi.errors import InvalidInput, NotFound, Taken
 from chatapi.logic.changes import Change, change
@@ -259,7 +259,7 @@ def _open(user: User) -> User:
 
 
 def _first_hash(runtime: Runtime, actor: Actor, username: str, password: str | None) -> str:
-    if problem := name_problem(username):
+    if problem := username_problem(username):
         raise InvalidInput(f"The username {problem}.")
     return runtime.hasher.nobodys() if password is None else new_hash(runtime, actor, password)
 

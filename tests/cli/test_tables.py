@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from chatapi.cli import tables
+from chatapi.cli import output, tables
 
 
 def written(write: click.Command) -> str:
@@ -32,6 +32,11 @@ def test_a_table_has_numbers_to_the_right_and_nothing_that_a_terminal_would_act_
         "tiny       1,234,567",
         "\ufffd[31mred\ufffd          5  $1.00",
     ]
+
+
+def test_a_short_table_has_nothing_that_a_terminal_would_act_on(capsys: pytest.CaptureFixture[str]) -> None:
+    output.show([{"actor": "ada", "reason": "\x1b[2Jnow\n2026 \x9b1m"}], ("actor", "reason"), as_json=False)
+    assert capsys.readouterr().out.splitlines() == ["actor  reason", "ada    \ufffd[2Jnow\ufffd2026 \ufffd1m"]
 
 
 def test_a_table_is_not_read_to_its_end_before_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,6 +76,7 @@ def test_users_are_listed_in_pages_and_by_name_role_and_status(office: Office) -
     "body",
     [
         {"username": "tab\there", "password": "secret"},
+        {"username": "Command:root", "password": "secret"},
         {"username": "fine", "password": "bell\a"},
         {"username": "fine", "password": ""},
         {"username": "fine", "password": "secret", "role": "king"},

@@ -90,6 +90,7 @@ def test_every_bad_line_is_named_with_everything_that_is_wrong_with_it() -> None
         "big,secret-11,,,1000000000000001,1_0,",
         "zero,secret-12,,,٣,+1,",
         ",,,,,,",
+        "command:root,secret-13,,,,,",
     ]
     found = problems(HEADER + "\n".join(lines))
     quotes = "; what has a comma in it, as hashes have, must be in quotes"
@@ -116,6 +117,7 @@ def test_every_bad_line_is_named_with_everything_that_is_wrong_with_it() -> None
         f"line 14: daily_tokens {number}",
         "line 15: username is missing",
         "line 15: password is missing, and there is no password_hash",
+        "line 16: username begins with 'command:', as the trail names those who run commands",
     ]
     assert "secret" not in "".join(found)
 
