@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import stat
+import struct
 import subprocess
 import threading
 import zipfile
@@ -199,8 +200,12 @@ def cut(path: Path) -> None:
 
 
 def flip(path: Path) -> None:
+    """In the midst of the users: not every byte of an archive says something."""
+    with zipfile.ZipFile(path) as archive:
+        users = archive.getinfo("tables/users.jsonl")
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0xFF
+    name, extra = struct.unpack_from("<HH", content, users.header_offset + 26)
+    content[users.header_offset + 30 + name + extra + users.compress_size // 2] ^= 0xFF
     path.write_bytes(content)
 
 
