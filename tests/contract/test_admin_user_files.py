@@ -14,7 +14,7 @@ import pytest
 from tests.support.http import Http
 from tests.support.office import Office
 from tests.support.routes import API
-from tests.support.users import CHEAP_HASH
+from tests.support.users import CHEAP_HASH, PASSWORD
 
 COLUMNS = ["username", "tenant", "role", "status", "daily_requests", "daily_tokens"]
 
@@ -61,6 +61,15 @@ def test_a_dry_run_changes_nothing(office: Office) -> None:
     text = f"username,password\n{office.username('one')},secret\n"
     assert load(office, text, query="?dry_run=true") == {"created": 1, "changed": 0, "unchanged": 0, "dry_run": True}
     assert names(office) == {"admin", "user"}
+
+
+def test_a_dry_run_tells_nobody_whose_password_is_guessed(office: Office) -> None:
+    office.add("colleague", role="admin")
+    found = [
+        load(office, f"username,password\n{office.username('colleague')},{guess}\n", query="?dry_run=true")
+        for guess in (PASSWORD, "a wrong guess")
+    ]
+    assert found == [{"created": 0, "changed": 1, "unchanged": 0, "dry_run": True}] * 2
 
 
 def test_every_bad_line_is_named_and_nothing_is_done(office: Office) -> None:

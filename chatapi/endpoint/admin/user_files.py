@@ -44,7 +44,11 @@ nobody's password nor hash is in it. A text that a spreadsheet would run begins 
 class ImportQuery(Query):
     """How a file is imported."""
 
-    dry_run: bool = Field(False, description="Check everything, say what would be done, and change nothing.")
+    dry_run: bool = Field(
+        False,
+        description="Check everything, say what would be done, and change nothing. Passwords are not compared: whoever "
+        "the file gives one counts as changed.",
+    )
 
 
 class ImportRecord(Reply):
