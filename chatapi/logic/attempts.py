@@ -37,13 +37,14 @@ def first_answer(runtime: Runtime, admitted: Admitted, ask: Callable[[Candidate]
             `admitted.call.at_risk`.
     """
     upstreams, model = runtime.upstreams, admitted.plan.model
-    upstreams.budget.begin()
+    budget = upstreams.budget if admitted.candidate.own is None else upstreams.own_budget
+    budget.begin()
     fault: UpstreamError | None = None
     for number, candidate in enumerate(admitted.plan.candidates[: upstreams.most_attempts], 1):
         upstream = candidate.upstream
         if upstream.rests_s(model, candidate.own):
             continue
-        if fault is not None and not upstreams.budget.spend():
+        if fault is not None and not budget.spend():
             break
         if not upstream.take(model, candidate.own):
             continue

@@ -30,7 +30,10 @@ class Upstreams:
         self.models = described.models
         self.aliases = described.aliases
         self.most_attempts = described.retries.attempts
-        self.budget = RetryBudget(described.retries.share, described.retries.reserve)
+        rules = described.retries
+        self.budget = RetryBudget(rules.share, rules.reserve)
+        self.own_budget = RetryBudget(rules.share, rules.reserve)
+        """Of calls with tenants' own keys: a key that is refused everywhere takes nobody else's fallbacks."""
         self._resolved = described.resolved
         self._upstreams = upstreams
 

@@ -6,17 +6,27 @@ import base64
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from chatapi.domain import chat_request
 from chatapi.domain.actors import Actor
 from chatapi.domain.principals import Claims, Role
-from chatapi.errors import ConfigurationError, Forbidden, NotFound, Unavailable, UpstreamFailed, UpstreamResting
+from chatapi.errors import (
+    ConfigurationError,
+    Forbidden,
+    NotFound,
+    Unavailable,
+    UpstreamFailed,
+    UpstreamRefused,
+    UpstreamResting,
+)
 from chatapi.logic import upstream_keys
 from chatapi.logic.actors import command_actor
-from chatapi.logic.admission import Ask, admit
+from chatapi.logic.admission import Admitted, Ask, admit
+from chatapi.logic.attempts import first_answer
+from chatapi.logic.plans import Candidate
 from chatapi.logic.runtime import Runtime
 from chatapi.logic.sealing import SealedElsewhere, Vault
 from chatapi.logic.tenants import tenant_of_name
@@ -80,11 +90,15 @@ def remove_key(runtime: Runtime, upstream: str = "one") -> None:
     upstream_keys.remove_key(runtime, command_actor(), tenant_of_name(runtime, "acme").id, upstream)
 
 
+def admitted_to(runtime: Runtime, model: str) -> Admitted:
+    token = exchange(runtime).access_token
+    request = chat_request.parse({"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 3})
+    return admit(runtime, Ask(Claims(token.tenant_id, token.user_id, token.jti), "/v1/chat/completions", request))
+
+
 def asked(runtime: Runtime) -> list[tuple[str, OwnKey | None]]:
     """Which upstreams a call would be sent to, and with which keys."""
-    token = exchange(runtime).access_token
-    request = chat_request.parse({"model": "m", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 3})
-    admitted = admit(runtime, Ask(Claims(token.tenant_id, token.user_id, token.jti), "/v1/chat/completions", request))
+    admitted = admitted_to(runtime, "m")
     assert admitted.call.held.upstream == admitted.candidate.upstream.name
     admitted.call.release("test")
     return sorted((candidate.upstream.name, candidate.own) for candidate in admitted.plan.candidates)
@@ -172,6 +186,25 @@ def test_what_a_process_knew_of_a_tenant_s_keys_does_not_keep_it_from_learning_b
         asked(ours)
     set_key(ours, upstream="two")
     assert [name for name, _ in asked(ours)] == ["two"]
+
+
+def test_own_keys_that_are_refused_everywhere_take_nobody_else_s_fallbacks(installation: Installation) -> None:
+    ours = installation.process(A)
+    for upstream in ("one", "two"):
+        set_key(ours, upstream=upstream)
+    asked = list[str]()
+
+    def refuse(candidate: Candidate) -> NoReturn:
+        asked.append(candidate.upstream.name)
+        raise UpstreamRefused("no such key", status=401)
+
+    for number in range(12):  # each model has a breaker of its own
+        admitted = admitted_to(ours, f"m-{number}")
+        with pytest.raises(UpstreamRefused, match="own key"):
+            first_answer(ours, admitted, refuse)
+        admitted.call.release("test")
+    assert len(asked) > 20
+    assert all(ours.upstreams.budget.spend() for _ in range(10))
 
 
 def test_what_is_not_there_is_not_found(installation: Installation) -> None:
