@@ -174,7 +174,8 @@ def problem(error: ChatAPIError, status: int) -> dict[str, object]:
     elif isinstance(error, InvalidRequest) and error.param is not None:
         told["errors"] = [{"field": error.param, "problem": str(error)}]
     elif isinstance(error, InvalidUserFile):
-        told["detail"] = f"{len(error.problems)} lines are wrong, so nothing was done with any."
+        wrong = "1 line is" if len(error.problems) == 1 else f"{len(error.problems)} lines are"
+        told["detail"] = f"{wrong} wrong, so nothing was done with any."
         told["errors"] = [{"field": f"line {each.line}", "problem": each.what} for each in error.problems]
     return told
 
