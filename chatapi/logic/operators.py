@@ -10,7 +10,8 @@ from chatapi.storage.accounts import Transaction
 def lock_operators(connection: Transaction) -> int:
     """Keep others from changing operators until this transaction ends. Returns how many are active.
 
-    Whoever is about to change one asks for this before any other lock, so that no two wait for each other.
+    Whoever is about to change one asks for this before any other lock but a tenant's, so that no two wait for each
+    other: logins, too, lock the tenant first and then the user.
     """
     directory.lock_operators(connection)
     return directory.count_operators(connection)

@@ -122,8 +122,8 @@ def change_tenant(
     _check(name, timezone, near_limit)
     needs = Role.ADMIN if name is None and status is None else Role.OPERATOR
     with change(runtime, actor, needs, tenant_id) as made:
-        operators = lock_operators(made.connection) if status not in (None, Status.ACTIVE) else 0
         tenant = tenant_to_change(made.connection, tenant_id)
+        operators = lock_operators(made.connection) if status not in (None, Status.ACTIVE) else 0
         if status is not None:
             _change_status(made, tenant, status)
             require_operator(made.connection, operators)

@@ -168,13 +168,15 @@ def change_user(
 
     Raises:
         NotFound: there is no such user.
-        Taken: it is closed; or it is the last active operator.
+        Taken: it is closed; it is the last active operator; or its role is being changed by somebody else.
         Forbidden: its role, or the one to be given, is above the actor's; or it is the actor.
     """
     with change(runtime, actor, Role.ADMIN, tenant_id) as made:
         seen = directory.find_user(made.connection, tenant_id, user_id)
         operators = lock_operators(made.connection) if seen and seen.role is Role.OPERATOR else 0
         user = user_to_change(made, tenant_id, user_id)
+        if seen is None or seen.role is not user.role:
+            raise Taken(f"The role of user {user.username!r} has been changed meanwhile; please try again.")
         role, status = role or user.role, status or user.status
         if role is not user.role:
             require_right_to_give(made.actor, role)

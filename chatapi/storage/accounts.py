@@ -73,7 +73,7 @@ def find_tenants(connection: Connection, names: Iterable[str] | None = None, *, 
     """Tenants by name, or all of them, sorted by name; with `lock` for changing them in this transaction."""
     statement = select_tenants().order_by(tenants.c.name)
     if lock:
-        statement = statement.with_for_update()
+        statement = lock_tenants(statement)
     named = [statement]
     if names is not None:
         named = [statement.where(tenants.c.name.in_(some)) for some in batches(filter(can_be_kept, names))]
@@ -175,6 +175,11 @@ def select_tenants() -> Select[Any]:
     """What `read_tenant` reads, of all tenants."""
     zone = (tenants.c.timezone, tenants.c.next_timezone, tenants.c.next_timezone_from)
     return select(tenants.c.id, tenants.c.name, tenants.c.status, *zone, tenants.c.near_limit, tenants.c.created_at)
+
+
+def lock_tenants(statement: Select[Any]) -> Select[Any]:
+    """The same, for changing them in this transaction; users may be added to them meanwhile."""
+    return statement.with_for_update(key_share=True)
 
 
 def read_tenant(row: RowMapping) -> Tenant:

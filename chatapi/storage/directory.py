@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from chatapi.domain.principals import Role, Status
-from chatapi.storage.accounts import Tenant, User, read_tenant, read_user, select_tenants, select_users
+from chatapi.storage.accounts import Tenant, User, lock_tenants, read_tenant, read_user, select_tenants, select_users
 from chatapi.storage.tables import tenants, users
 
 _ACTIVE_OPERATORS = (users.c.role == Role.OPERATOR.value, users.c.status == Status.ACTIVE.value)
@@ -37,7 +37,7 @@ class UserFilter:
 def find_tenant(connection: Connection, tenant_id: str, *, lock: bool = False) -> Tenant | None:
     """The tenant of this id; with `lock` for changing it in this transaction."""
     statement = select_tenants().where(tenants.c.id == tenant_id)
-    row = connection.execute(statement.with_for_update() if lock else statement).mappings().one_or_none()
+    row = connection.execute(lock_tenants(statement) if lock else statement).mappings().one_or_none()
     return None if row is None else read_tenant(row)
 
 

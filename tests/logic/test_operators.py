@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -14,7 +16,7 @@ from chatapi.errors import Forbidden, Taken
 from chatapi.logic import tokens, users
 from chatapi.logic.actors import command_actor, find_actor
 from chatapi.logic.runtime import Runtime
-from chatapi.storage import directory
+from chatapi.storage import accounts, directory
 from tests.support import administration
 from tests.support.runtimes import at_once, make_runtime
 
@@ -69,6 +71,38 @@ def test_two_operators_who_demote_each_other_at_once_leave_one(runtime: Runtime)
     administration.add_user(runtime, "other", role=Role.OPERATOR)
     results = at_once(2, lambda number: set_role(runtime, names[number], Role.USER))
     assert sorted(type(result).__name__ for result in results) == ["NoneType", "Taken"], results
+    assert operators(runtime) == 1
+
+
+def test_stopping_a_tenant_waits_for_its_operator_who_logs_in_and_not_the_other_way_round(runtime: Runtime) -> None:
+    """A login locks the tenant, then the user: whoever stops the tenant has locked neither first."""
+    administration.add_user(runtime, "other", role=Role.OPERATOR)
+    tenant_id = users.user_of_name(runtime, "root").tenant_id
+    stop = (runtime, "headquarters", Status.DISABLED)
+    with ThreadPoolExecutor(1) as pool:
+        with runtime.database.write() as connection:
+            accounts.hold_tenant(connection, tenant_id)
+            stopping = pool.submit(administration.set_tenant_status, *stop)
+            time.sleep(0.2)
+            began = time.monotonic()
+            assert accounts.find_user(connection, "root", lock=True)
+            assert time.monotonic() - began < 0.5
+        assert stopping.result().status is Status.DISABLED
+
+
+def test_who_becomes_the_last_operator_while_being_stopped_is_not(runtime: Runtime) -> None:
+    administration.add_user(runtime, "heir")
+    heir, root = (users.user_of_name(runtime, name) for name in ("heir", "root"))
+    with ThreadPoolExecutor(1) as pool:
+        with runtime.database.write() as connection:
+            accounts.find_user(connection, "heir", lock=True)
+            stopping = pool.submit(administration.set_status, runtime, "heir", Status.DISABLED)
+            time.sleep(0.2)
+            for user, role in ((heir, Role.OPERATOR), (root, Role.USER)):
+                key = {"tenant_id": user.tenant_id, "user_id": user.id}
+                accounts.change_users(connection, [{**key, "role": role.value}])
+        with pytest.raises(Taken):
+            stopping.result()
     assert operators(runtime) == 1
 
 
