@@ -92,7 +92,7 @@ def refuse(rows: Sequence[UserRow], known: Known, actor: Actor, only: Tenant | N
 
 def _problems(row: UserRow, known: Known, actor: Actor, only: Tenant | None) -> Iterator[str]:
     user, tenant = known.users.get(row.username), known.tenants.get(row.tenant)
-    if only is not None and row.tenant != only.name:
+    if only is not None and (row.tenant != only.name or tenant is None or tenant.id != only.id):  # names change hands
         yield f"tenant must be {only.name!r}, or left out"
         return
     if user is not None and user.tenant_name != row.tenant:
