@@ -26,11 +26,13 @@ pytestmark = [
 
 def type_again(document: Path, database_url: str, other_url: str, make_gateway: MakeGateway, folder: Path) -> None:
     """Run a document's commands before a gateway on one database, with an empty one to restore into."""
+    steps = steps_of(document)
+    assert len(steps) > 30
     gateway = make_gateway(database_url, upstream_url=None, environment=SETTINGS, arguments=("--demo",))
     (folder / "serve.log").symlink_to(gateway.log_path)
     given = {"URL": gateway.base_url, "RECEIVER_PORT": str(free_port()), "OTHER_DATABASE_URL": other_url}
     with terminal(folder, {**gateway.environment, **given}) as shell:
-        for step in steps_of(document):
+        for step in steps:
             said = shell.run(step.command)
             expected = "\n".join(step.said)
             assert step.fits(said), f"{document.name}, line {step.line}: {step.command}\n{said}\nand not\n{expected}"
@@ -63,6 +65,7 @@ def test_the_walkthrough_over_http(postgres_url: str, make_gateway: MakeGateway,
         ("one\n…\nfour", "one\ntwo\nthree", False),
         ('{"a":1,…', '{"a":1,"b":2}', True),
         ("", "Error: no", False),
+        ("one\ntwo", "one\n\ntwo", False),
         ("done", "done\nError: no", False),
     ],
 )

@@ -28,8 +28,7 @@ END = "-- the end of a step of the transcript --"
 # What `chatapi` is to the shell: it has the command run by the tests, because starting Python costs a second each time.
 SHIM = """#!{python} -SE
 import json, os, socket, sys
-with socket.socket(socket.AF_UNIX) as here:
-    here.connect({path!r})
+with socket.create_connection(("127.0.0.1", {port})) as here:
     asked = sys.argv[1:], dict(os.environ), os.getcwd(), sys.stdin.read()
     here.sendall(json.dumps(asked).encode())
     here.shutdown(socket.SHUT_WR)
@@ -59,11 +58,11 @@ class Step:
     said: tuple[str, ...]
 
     def fits(self, said: str) -> bool:
-        """Whether this is what was said, but for what is different each time."""
+        """Whether this is what was said, but for what is different each time, and for empty lines at its end."""
         pattern = "".join(
-            r"(?:[^\n]*\n)*?" if line.strip() == "…" else f"{_pattern_of(line)}\\s*?\n" for line in self.said
+            r"(?:[^\n]*\n)*?" if line.strip() == "…" else f"{_pattern_of(line)} *\n" for line in self.said
         )
-        return re.fullmatch(pattern, "".join(f"{line}\n" for line in said.splitlines())) is not None
+        return re.fullmatch(pattern, "".join(f"{line}\n" for line in said.rstrip().splitlines())) is not None
 
 
 def _pattern_of(line: str) -> str:
@@ -108,13 +107,10 @@ class Terminal:
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self._step = folder / ".step"
-        self._server = socket.socket(socket.AF_UNIX)
-        path = str(folder / ".socket")
-        self._server.bind(path)
-        self._server.listen()
+        self._server = socket.create_server(("127.0.0.1", 0))
         programs = folder / ".bin"
         programs.mkdir()
-        (programs / "chatapi").write_text(SHIM.format(python=sys.executable, path=path))
+        (programs / "chatapi").write_text(SHIM.format(python=sys.executable, port=self._server.getsockname()[1]))
         (programs / "chatapi").chmod(0o755)
         (programs / "python3").symlink_to(sys.executable)
         clean = clean_environment(environment)
