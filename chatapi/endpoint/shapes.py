@@ -46,6 +46,9 @@ def _kept(text: str) -> str:
 Text = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_kept)]
 """A text of 1 to 256 characters that every database can keep."""
 
+Note = Annotated[str, StringConstraints(max_length=256), AfterValidator(_kept)]
+"""The same, or nothing."""
+
 
 def _id(text: str) -> str:
     if not is_id(text):

@@ -17,12 +17,11 @@ from chatapi.logic.invitations import Invitation, issue
 from chatapi.logic.new_passwords import new_hash, put_hash
 from chatapi.logic.operators import lock_operators, require_operator
 from chatapi.logic.runtime import Runtime
-from chatapi.logic.tenants import find_tenant, tenant_to_change
+from chatapi.logic.tenants import VERBS, find_tenant, tenant_to_change
 from chatapi.storage import access_tokens, accounts, directory, invitations
 from chatapi.storage.accounts import NewUser, Tenant, Transaction, User
 from chatapi.storage.directory import UserFilter
 
-VERBS = {Status.ACTIVE: "enable", Status.DISABLED: "disable", Status.CLOSED: "close"}
 OWN_PASSWORD = "Set your own password as every user does, by giving the one that you have."
 OWN_STANDING = "Nobody can disable, close or demote themselves. Another admin or operator can."
 

@@ -4,34 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from chatapi.domain.actors import Actor
 from chatapi.domain.effective_limits import LimitPlace, LimitScope
 from chatapi.domain.limits import Metric, Scope
 from chatapi.domain.money import MOST_NANODOLLARS
-from chatapi.domain.names import can_be_kept
 from chatapi.domain.principals import Role
 from chatapi.domain.windows import Window
 from chatapi.endpoint.admin.limits import AMOUNT, narrowed, target_of
 from chatapi.endpoint.context import runtime
 from chatapi.endpoint.resources import Resources
-from chatapi.endpoint.shapes import Body, Id, Instant, ListOf, Page, Reply, Text
+from chatapi.endpoint.shapes import Body, Id, Instant, ListOf, Note, Page, Reply, Text
 from chatapi.logic import grants as logic
 from chatapi.logic.grants import GrantFilter, LimitGrant
 from chatapi.logic.limit_targets import LimitTarget
 
 PATH = "/admin/tenants/{tenant_id}/grants"
 OWN = "Nobody grants more to their own user or access token, and to a tenant as a whole only operators do: 403."
-LONGEST_REASON = 256
 
 resources = Resources("admin_grants", __name__)
-
-
-def _kept(text: str) -> str:
-    if not can_be_kept(text):
-        raise ValueError("has a character that cannot be kept")
-    return text
 
 
 class NewGrant(Body):
@@ -44,7 +36,7 @@ class NewGrant(Body):
     window: Literal[Window.DAY, Window.MONTH] = Field(description="Of the limit per day, or per month.")
     model: Text | None = Field(None, description="Of the limit of this model; else of the one of all together.")
     value: Annotated[int, Field(ge=1, le=MOST_NANODOLLARS)] = Field(description=f"{AMOUNT}.")
-    reason: Annotated[str, AfterValidator(_kept)] = Field("", max_length=LONGEST_REASON, description="For people.")
+    reason: Note = Field("", description="For people.")
 
 
 class GrantRecord(Reply):
