@@ -92,7 +92,7 @@ def _setting(value: str, metric: Metric) -> LimitSetting:
     try:
         return read_limit(value, metric)
     except ValueError as error:
-        raise click.BadParameter(str(error).replace("empty", "inherit"), param_hint="VALUE") from None
+        raise click.BadParameter(str(error).replace("empty to inherit", "'inherit'"), param_hint="VALUE") from None
 
 
 @limits.command("show", epilog=EXIT_CODES)

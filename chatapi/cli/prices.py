@@ -35,6 +35,8 @@ def price(runtime: Runtime, names: tuple[str, ...], *, as_json: bool) -> None:
             for row in rows
         ]
     show(rows, ("model", "upstream", *KINDS, "source", "since"), as_json=as_json)
+    if not rows:
+        click.echo(f"No upstream that is configured here serves {' or '.join(names)}.", err=True)
 
 
 @click.command("set-price", epilog=EXIT_CODES)

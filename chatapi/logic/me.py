@@ -44,7 +44,9 @@ def who(runtime: Runtime, claims: Claims) -> Record:
     token |= {"issued_at": utc(person.issued_at), "expires_at": utc(person.expires_at)}
     return {
         "object": "me",
+        "user_id": claims.user_id,
         "username": person.username,
+        "tenant_id": claims.tenant_id,
         "tenant": person.tenant,
         "role": person.role.value,
         "timezone": person.zone,

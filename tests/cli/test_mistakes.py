@@ -114,3 +114,23 @@ def test_a_command_on_an_empty_database_says_what_to_run(
     url = f"sqlite:///{tmp_path / 'empty.sqlite3'}"
     said = refused(installation, *arguments, CHATAPI_DATABASE_URL=url)
     assert said == "Error: The database is empty. Run: chatapi db upgrade\n"
+
+
+def test_a_limit_that_is_no_number_is_told_what_it_may_be(installation: Gateway) -> None:
+    done = installation.run("limits", "set", "five", "--user", "somebody")
+    assert done.returncode == 2
+    assert "a whole number from 0 to 10^15, or 'unlimited', or 'inherit'\n" in done.stderr
+
+
+def test_prices_without_an_upstream_say_that_there_is_none(
+    sqlite_url: str, make_gateway: Callable[..., Gateway]
+) -> None:
+    done = make_gateway(sqlite_url, upstream_url=None, start=False).run("models", "price", "gpt-4o-mini")
+    assert (done.returncode, done.stderr) == (0, "No upstream that is configured here serves gpt-4o-mini.\n")
+
+
+def test_the_lines_of_a_table_end_where_their_text_ends(installation: Gateway) -> None:
+    installation.cli("tenants", "add", "acme")
+    lines = installation.cli("tenants", "list").splitlines()
+    assert lines[1].startswith("acme")
+    assert [line.rstrip() for line in lines] == lines

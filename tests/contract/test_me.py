@@ -38,6 +38,7 @@ def test_users_are_told_who_they_are_and_how_each_limit_stands(
     found = read()
     claims = claims_of(token)
     assert (found["username"], found["tenant"], found["role"]) == (user.name, user.tenant, "user")
+    assert (found["user_id"], found["tenant_id"]) == (claims.user_id, claims.tenant_id)
     assert found["access_token"]["id"] == claims.jti
     expiry = jwt.decode(token, options={"verify_signature": False})["exp"]
     assert datetime.fromisoformat(found["access_token"]["expires_at"]).timestamp() == expiry

@@ -104,7 +104,9 @@ def _me() -> Piece:
     return _whole(
         {
             "object": {"const": "me"},
+            "user_id": string("As in the paths below `/admin`."),
             "username": string(),
+            "tenant_id": string("As in the paths below `/admin`."),
             "tenant": string(),
             "role": one_of_words(list(Role)),
             "timezone": string("The tenant's: its days and months are those of its limits and usage."),
