@@ -12,6 +12,7 @@ from chatapi.domain.names import DEFAULT_TENANT
 from chatapi.logic import webhooks as logic
 from chatapi.logic.actors import command_actor
 from chatapi.logic.runtime import Runtime
+from chatapi.logic.tenants import tenant_of_name
 
 MOST_ALERTS = 1000
 STATES = ("pending", "delivered", "given_up")
@@ -39,7 +40,7 @@ def add(runtime: Runtime, url: str, tenant: str, shares: tuple[int, ...]) -> Non
     The webhook's id goes to standard output, and then the secret that what is sent is signed with. It is not shown
     again; rotate-secret makes another one.
     """
-    tenant_id = logic.tenant_id_of(runtime, tenant)
+    tenant_id = tenant_of_name(runtime, tenant).id
     webhook, secret = logic.add_webhook(runtime, command_actor(), tenant_id, url, shares or DEFAULT_SHARES)
     click.echo(webhook.id)
     click.echo(secret)
@@ -51,7 +52,7 @@ def add(runtime: Runtime, url: str, tenant: str, shares: tuple[int, ...]) -> Non
 @with_runtime
 def list_webhooks(runtime: Runtime, tenant: str, as_json: bool) -> None:
     """List a tenant's webhooks."""
-    found = logic.page_of_webhooks(runtime, logic.tenant_id_of(runtime, tenant), None, logic.MOST_WEBHOOKS)
+    found = logic.page_of_webhooks(runtime, tenant_of_name(runtime, tenant).id, None, logic.MOST_WEBHOOKS)
     rows = [
         {
             "id": each.id,
@@ -77,7 +78,7 @@ def change(
     runtime: Runtime, webhook_id: object, tenant: str, url: str | None, shares: tuple[int, ...], is_active: bool | None
 ) -> None:
     """Change a webhook; what is not named stays as it is."""
-    tenant_id = logic.tenant_id_of(runtime, tenant)
+    tenant_id = tenant_of_name(runtime, tenant).id
     changed = logic.change_webhook(
         runtime, command_actor(), tenant_id, str(webhook_id), url=url, shares=shares or None, is_active=is_active
     )
@@ -90,7 +91,7 @@ def change(
 @with_runtime
 def rotate_secret(runtime: Runtime, webhook_id: object, tenant: str) -> None:
     """Give a webhook another secret, which goes to standard output. For a day what is sent is signed with both."""
-    tenant_id = logic.tenant_id_of(runtime, tenant)
+    tenant_id = tenant_of_name(runtime, tenant).id
     click.echo(logic.rotate_secret(runtime, command_actor(), tenant_id, str(webhook_id)))
 
 
@@ -100,7 +101,7 @@ def rotate_secret(runtime: Runtime, webhook_id: object, tenant: str) -> None:
 @with_runtime
 def remove(runtime: Runtime, webhook_id: object, tenant: str) -> None:
     """Send nothing more to a webhook, and forget it."""
-    tenant_id = logic.tenant_id_of(runtime, tenant)
+    tenant_id = tenant_of_name(runtime, tenant).id
     logic.remove_webhook(runtime, command_actor(), tenant_id, str(webhook_id))
     click.echo(f"Webhook {webhook_id} was removed.", err=True)
 
@@ -111,7 +112,7 @@ def remove(runtime: Runtime, webhook_id: object, tenant: str) -> None:
 @with_runtime
 def test(runtime: Runtime, webhook_id: object, tenant: str) -> None:
     """Send a test event from here, now, and say whether it was taken; if not, workers try it again."""
-    tenant_id = logic.tenant_id_of(runtime, tenant)
+    tenant_id = tenant_of_name(runtime, tenant).id
     sent = logic.send_test_event(runtime, command_actor(), tenant_id, str(webhook_id))
     click.echo(sent.state if sent.problem is None else f"{sent.state}: {sent.problem}")
     if sent.state != "delivered":
@@ -126,7 +127,7 @@ def test(runtime: Runtime, webhook_id: object, tenant: str) -> None:
 @with_runtime
 def alerts(runtime: Runtime, tenant: str, state: str | None, limit: int, as_json: bool) -> None:
     """Show a tenant's alerts, newest first, and whether its webhooks have taken them."""
-    found = logic.page_of_alerts(runtime, logic.tenant_id_of(runtime, tenant), None, limit, state=state)
+    found = logic.page_of_alerts(runtime, tenant_of_name(runtime, tenant).id, None, limit, state=state)
     rows = [_row(each) for each in found]
     if as_json:
         rows = [row | {"event": orjson.loads(each.body)} for row, each in zip(rows, found, strict=True)]

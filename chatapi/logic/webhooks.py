@@ -17,7 +17,8 @@ from chatapi.logic.changes import Change, change
 from chatapi.logic.deliveries import deliver_now, seal_secrets, secrets_of
 from chatapi.logic.runtime import Runtime
 from chatapi.logic.sealing import SealedElsewhere
-from chatapi.storage import accounts, alerts, watching
+from chatapi.logic.tenants import tenant_of_id, tenant_to_change
+from chatapi.storage import alerts
 from chatapi.storage import webhooks as storage
 from chatapi.storage.accounts import Transaction
 from chatapi.storage.alerts import Alert
@@ -29,19 +30,6 @@ MOST_WEBHOOKS = 10  # of a tenant
 OVERLAP_HOURS = int(OVERLAP.total_seconds() // 3600)
 TESTS = "test/"  # what the occasions of test events begin with
 NONE_SUCH = "There is no such webhook."
-
-
-def tenant_id_of(runtime: Runtime, name: str) -> str:
-    """The id of the tenant of that name.
-
-    Raises:
-        NotFound: there is none.
-    """
-    with runtime.database.read() as connection:
-        found = accounts.find_tenants(connection, [name])
-    if not found:
-        raise NotFound(f"There is no tenant {name!r}.")
-    return found[0].id
 
 
 def add_webhook(
@@ -62,13 +50,13 @@ def add_webhook(
     Raises:
         NotFound: there is no such tenant.
         InvalidInput: a URL or shares that cannot be, or too many webhooks.
+        Taken: the tenant is closed.
     """
     _check(runtime, url)
     wanted = _shares(shares)
     secret = new_secret()
     with change(runtime, actor, Role.ADMIN, tenant_id) as made:
-        _require_tenant(made, tenant_id)
-        accounts.hold_tenant(made.connection, tenant_id)
+        tenant_to_change(made.connection, tenant_id)
         if storage.count(made.connection, tenant_id) >= MOST_WEBHOOKS:
             raise InvalidInput(f"A tenant has at most {MOST_WEBHOOKS} webhooks. Remove one first.")
         webhook_id = str(uuid7())
@@ -98,9 +86,8 @@ def page_of_webhooks(runtime: Runtime, tenant_id: str, after: str | None, most: 
     Raises:
         NotFound: there is no such tenant.
     """
+    tenant_of_id(runtime, tenant_id)
     with runtime.database.read() as connection:
-        if watching.find_tenant(connection, tenant_id, runtime.database.now(connection)) is None:
-            raise NotFound("There is no such tenant.")
         return storage.page(connection, tenant_id, after, most)
 
 
@@ -222,9 +209,8 @@ def page_of_alerts(
     Raises:
         NotFound: there is no such tenant.
     """
+    tenant_of_id(runtime, tenant_id)
     with runtime.database.read() as connection:
-        if watching.find_tenant(connection, tenant_id, runtime.database.now(connection)) is None:
-            raise NotFound("There is no such tenant.")
         return alerts.page(connection, tenant_id, before, most, state=state, webhook_id=webhook_id)
 
 
@@ -251,11 +237,6 @@ def _known(webhook: Webhook) -> dict[str, object]:
         host = ""
     digest = hashlib.sha256(webhook.url.encode()).hexdigest()
     return {"host": host, "url_sha256": digest, "shares": list(webhook.shares), "status": webhook.status}
-
-
-def _require_tenant(made: Change, tenant_id: str) -> None:
-    if watching.find_tenant(made.connection, tenant_id, made.now) is None:
-        raise NotFound("There is no such tenant.")
 
 
 def _locked(made: Change, tenant_id: str, webhook_id: str) -> Webhook:

@@ -19,7 +19,7 @@ from chatapi.storage.bulk import batches
 from chatapi.storage.columns import Row
 from chatapi.storage.engine import Database
 from chatapi.storage.given import insert_for
-from chatapi.storage.tables import workers
+from chatapi.storage.tables import tenants, workers
 from chatapi.storage.webhooks import ACTIVE
 
 PENDING, DELIVERED, GIVEN_UP = "pending", "delivered", "given_up"
@@ -118,16 +118,17 @@ def claim(
         alert_id: only this one.
     """
     now = database.now(connection)
-    here = and_(alerts.c.state == PENDING, alerts.c.next_try_at <= now)
-    here = and_(here, alerts.c.webhook_id.not_in(busy), alerts.c.tenant_id.not_in(crowded))
+    due = and_(alerts.c.state == PENDING, alerts.c.next_try_at <= now)
+    here = and_(due, alerts.c.webhook_id.not_in(busy), alerts.c.tenant_id.not_in(crowded))
     if alert_id is not None:
         here = and_(here, alerts.c.id == alert_id)
-    first = _first_of_each(here)
+    first, told = _first_of_each(here), and_(webhooks.c.status == ACTIVE, tenants.c.status != "closed")
     its = and_(webhooks.c.tenant_id == alerts.c.tenant_id, webhooks.c.id == alerts.c.webhook_id)
     statement = (
-        select(alerts, webhooks.c.url, webhooks.c.sealed_secret, webhooks.c.status)
+        select(alerts, webhooks.c.url, webhooks.c.sealed_secret, told.label("told"))
         .join(first, and_(first.c.tenant_id == alerts.c.tenant_id, first.c.id == alerts.c.id))
         .join(webhooks, its)
+        .join(tenants, tenants.c.id == alerts.c.tenant_id)
         .where(here)
         .order_by(alerts.c.next_try_at, alerts.c.id)
         .limit(most)
@@ -135,11 +136,8 @@ def claim(
     )
     taken = [_claimed(row) for row in connection.execute(statement).mappings()]
     for each in taken:
-        connection.execute(
-            update(alerts)
-            .where(alerts.c.tenant_id == each.alert.tenant_id, alerts.c.id == each.alert.id)
-            .values(tries=each.alert.tries, next_try_at=now + CLAIM)
-        )
+        values = {"tries": each.alert.tries, "next_try_at": now + CLAIM}
+        connection.execute(update(alerts).where(_here(each.alert)).values(values))
     return taken
 
 
@@ -244,8 +242,8 @@ def _here(alert: Alert) -> Any:
 
 def _claimed(row: RowMapping) -> Claimed:
     values: dict[str, Any] = {str(name): value for name, value in row.items()}
-    url, sealed_secret, status = (values.pop(name) for name in ("url", "sealed_secret", "status"))
-    return Claimed(Alert(**{**values, "tries": values["tries"] + 1}), url, sealed_secret, status == ACTIVE)
+    url, sealed_secret, told = (values.pop(name) for name in ("url", "sealed_secret", "told"))
+    return Claimed(Alert(**{**values, "tries": values["tries"] + 1}), url, sealed_secret, bool(told))
 
 
 def _alert(row: RowMapping) -> Alert:

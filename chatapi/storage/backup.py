@@ -27,6 +27,7 @@ from chatapi.storage.tables import metadata
 
 LEFT_OUT = frozenset({"workers", "login_failures"})
 ROWS_AT_ONCE = 1000
+LARGE_ROWS_AT_ONCE = 20  # of tables with bytes: a kept reply may be a megabyte
 FIRST_MONTH = Month(2020, 1)  # calls of earlier ids are of clocks that were wrong
 
 assert trail.metadata is metadata  # whole, with the tables of administration
@@ -53,8 +54,8 @@ class Source:
     def rows(self, name: str) -> Iterator[JsonRow]:
         """A table's rows, as JSON has them."""
         table = TABLES[name]
-        result = self._connection.execute(select(table), execution_options={"yield_per": ROWS_AT_ONCE})
-        places = [number for number, column in enumerate(table.columns) if isinstance(column.type, LargeBinary)]
+        result = self._connection.execute(select(table), execution_options={"yield_per": _rows_at_once(table)})
+        places = _places_of_bytes(table)
         for some in result.partitions():
             for row in some:
                 values = list(row)
@@ -98,7 +99,7 @@ class Target:
         readers = [_reader(column.type) for column in table.columns]
         names = [column.name for column in table.columns]
         try:
-            for some in batches(rows):
+            for some in batches(rows, _rows_at_once(table)):
                 self._connection.execute(insert(table), [_read(names, readers, row) for row in some])
         except (IntegrityError, DataError, ProgrammingError, InterfaceError, ValueError, TypeError) as error:
             raise InvalidInput(f"A row of the table {name} does not fit into it: the backup is damaged.") from error
@@ -125,6 +126,15 @@ def filling(database: Database) -> Iterator[Target]:
                     " which nothing but `chatapi db upgrade` was run (CHATAPI_DATABASE_URL names it)."
                 )
         yield Target(database, connection)
+
+
+def _places_of_bytes(table: Table) -> list[int]:
+    """Which of a table's columns have bytes."""
+    return [number for number, column in enumerate(table.columns) if isinstance(column.type, LargeBinary)]
+
+
+def _rows_at_once(table: Table) -> int:
+    return LARGE_ROWS_AT_ONCE if _places_of_bytes(table) else ROWS_AT_ONCE
 
 
 def _read(names: Sequence[str], readers: Sequence[Callable[[Any], Any] | None], row: JsonRow) -> Row:

@@ -17,10 +17,10 @@ T = TypeVar("T")
 ROWS_AT_ONCE = 1000
 
 
-def batches(items: Iterable[T]) -> Iterator[list[T]]:
+def batches(items: Iterable[T], most: int = ROWS_AT_ONCE) -> Iterator[list[T]]:
     """The items in lists that are short enough for one statement."""
     left = iter(items)
-    while some := list(islice(left, ROWS_AT_ONCE)):
+    while some := list(islice(left, most)):
         yield some
 
 

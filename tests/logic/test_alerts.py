@@ -5,10 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, update
 
 from chatapi.domain.calls import AttemptState, CallState, Charge, HeldCall, Settlement
 from chatapi.domain.counters import Counter, CounterKey
@@ -16,29 +14,22 @@ from chatapi.domain.effective_limits import LimitPlace
 from chatapi.domain.limits import Amount, Metric
 from chatapi.domain.principals import Claims
 from chatapi.domain.windows import Window
-from chatapi.errors import InvalidInput, NotFound
 from chatapi.logic import alerts as finding
-from chatapi.logic import deliveries, grants, users, watch, webhooks
+from chatapi.logic import grants, users, watch
 from chatapi.logic.actors import command_actor
 from chatapi.logic.limit_targets import LimitTarget
 from chatapi.logic.runtime import Runtime
+from chatapi.logic.tenants import tenant_of_name
 from chatapi.logic.watch import AlertWatch
-from chatapi.storage import admin_tables, alerts, counters, leases, touched
-from chatapi.storage.alerts import Alert
+from chatapi.storage import alerts, counters, leases, touched
 from chatapi.storage.ledger import new_id
 from tests.support import administration
 from tests.support.logins import NOON
-from tests.support.receiver import receiving
-from tests.support.runtimes import HandClock, at_once, make_runtime
+from tests.support.runtimes import HandClock, make_runtime
+from tests.support.webhooks import add_webhook, alerts_of
 
 TENANT = "acme"
 DAILY = LimitPlace(Metric.REQUESTS, Window.DAY)
-URL = "https://alerts.example/"
-
-
-@pytest.fixture
-def clock() -> HandClock:
-    return HandClock(NOON)
 
 
 @pytest.fixture
@@ -55,11 +46,7 @@ def runtime(database_url: str, clock: HandClock) -> Iterator[Runtime]:
 
 @pytest.fixture
 def tenant_id(runtime: Runtime) -> str:
-    return webhooks.tenant_id_of(runtime, TENANT)
-
-
-def add_webhook(runtime: Runtime, tenant_id: str, url: str = URL) -> str:
-    return webhooks.add_webhook(runtime, command_actor(), tenant_id, url)[0].id
+    return tenant_of_name(runtime, TENANT).id
 
 
 def claims_of(runtime: Runtime, name: str) -> Claims:
@@ -72,10 +59,6 @@ def use(runtime: Runtime, claims: Claims, requests: int) -> None:
     key = CounterKey(claims.tenant_id, "user", claims.user_id, "day", f"{NOON:%Y-%m-%d}")
     with runtime.database.write() as connection:
         counters.add(connection, {key: Counter(Amount(requests))})
-
-
-def found(runtime: Runtime, tenant_id: str) -> list[Alert]:
-    return webhooks.page_of_alerts(runtime, tenant_id, None, 100)
 
 
 def settlement(claims: Claims) -> Settlement:
@@ -93,7 +76,7 @@ def test_all_users_of_a_tenant_are_looked_at_page_by_page(
     looking = AlertWatch(runtime)
     assert looking.tick() == 5 + 3
     assert looking.tick() == 0
-    shares = sorted((each.occasion.split(",")[-1], each.state) for each in found(runtime, tenant_id))
+    shares = sorted((each.occasion.split(",")[-1], each.state) for each in alerts_of(runtime, tenant_id))
     assert shares == [("100]", "pending")] * 3 + [("80]", "pending")] * 5
 
 
@@ -159,7 +142,7 @@ def test_a_webhook_that_takes_nothing_is_told_no_more_than_it_has_room_for(
         alerts.give_up_all(connection, tenant_id, webhook_id, NOON, "as if it had been taken")
     looking.note_expired()
     assert looking.tick() == 2
-    assert len({each.occasion for each in found(runtime, tenant_id)}) == 5
+    assert len({each.occasion for each in alerts_of(runtime, tenant_id)}) == 5
 
 
 def test_the_watch_looks_by_itself_and_has_what_it_raised_sent(runtime: Runtime, tenant_id: str) -> None:
@@ -170,7 +153,7 @@ def test_the_watch_looks_by_itself_and_has_what_it_raised_sent(runtime: Runtime,
     looking.start()
     assert raised.wait(10)
     looking.stop()
-    assert len(found(runtime, tenant_id)) == 1
+    assert len(alerts_of(runtime, tenant_id)) == 1
 
 
 def test_nobody_is_remembered_of_tenants_without_webhooks(runtime: Runtime) -> None:
@@ -208,145 +191,5 @@ def test_what_was_granted_is_a_part_of_the_limit(runtime: Runtime, tenant_id: st
     assert looking.tick() == 0
     use(runtime, claims_of(runtime, "user-1"), 1)
     assert looking.tick() == 1
-    (alert,) = found(runtime, tenant_id)
+    (alert,) = alerts_of(runtime, tenant_id)
     assert '"limit":20,"used":16,"share":80' in alert.body
-
-
-def test_an_alert_that_nobody_takes_is_tried_ever_more_seldom_and_given_up(
-    runtime: Runtime, tenant_id: str, clock: HandClock
-) -> None:
-    with receiving() as receiver:
-        receiver.answer("/x", 503)
-        webhook_id = add_webhook(runtime, tenant_id, f"{receiver.url}/x")
-        alert = webhooks.add_test_event(runtime, command_actor(), tenant_id, webhook_id)
-        pauses = []
-        for _ in range(4):
-            assert deliveries.deliver_now(runtime, alert.id)
-            assert not deliveries.deliver_now(runtime, alert.id), "it is not due yet"
-            (alert,) = found(runtime, tenant_id)
-            pauses.append((alert.next_try_at - clock.now).total_seconds())
-            clock.now = alert.next_try_at
-        assert [8 <= pause / 2**number <= 12 for number, pause in enumerate(pauses)] == [True] * 4
-        clock.advance(72 * 3600)
-        assert deliveries.deliver_now(runtime, alert.id)
-        (alert,) = found(runtime, tenant_id)
-        assert (alert.state, alert.tries, alert.problem) == ("given_up", 5, "status 503")
-        assert len(receiver.at("/x")) == 5
-        with runtime.database.write() as connection:
-            assert alerts.forget_old(connection, tenant_id, clock.now) == 0
-            assert alerts.forget_old(connection, tenant_id, clock.now + timedelta(days=93)) == 1
-
-
-def test_alerts_are_claimed_once_and_a_few_of_each_webhook(runtime: Runtime, tenant_id: str, clock: HandClock) -> None:
-    hooks = [add_webhook(runtime, tenant_id) for _ in range(3)]
-    rows = [
-        {"tenant_id": tenant_id, "id": new_id(), "webhook_id": hook, "occasion": str(number), "body": "{}"}
-        for hook in hooks
-        for number in range(5)
-    ]
-    with runtime.database.write() as connection:
-        assert alerts.raise_all(connection, rows, clock.now) == 15
-        assert alerts.raise_all(connection, rows, clock.now) == 0
-
-    def claim(_: int) -> list[str]:
-        with runtime.database.write() as connection:
-            return [each.alert.id for each in alerts.claim(runtime.database, connection, 4, busy=hooks[:1])]
-
-    claimed = [each for some in at_once(4, claim) for each in some]  # type: ignore[union-attr]
-    assert len(claimed) == len(set(claimed)) > 0
-    whose = {row["id"]: row["webhook_id"] for row in rows}
-    assert {whose[each] for each in claimed} <= set(hooks[1:])
-    clock.advance(61)
-    again = list[Alert]()
-    while len(again) < len(rows):
-        with runtime.database.write() as connection:
-            some = [each.alert for each in alerts.claim(runtime.database, connection, 100)]
-        assert 0 < len(some) <= 2 * len(hooks)
-        again += some
-    clock.advance(61)
-    with runtime.database.write() as connection:
-        assert alerts.claim(runtime.database, connection, 100, crowded=[tenant_id]) == []
-    tries = {each.id: each.tries for each in again}
-    assert tries == {row["id"]: 2 if row["id"] in claimed else 1 for row in rows}
-
-
-@pytest.mark.parametrize("change", ["removed", "moved"])
-def test_a_receiver_that_is_gone_switches_off_nothing_but_itself(runtime: Runtime, tenant_id: str, change: str) -> None:
-    actor = command_actor()
-    with receiving() as receiver:
-        receiver.answer("/x", 410)
-        webhook_id = add_webhook(runtime, tenant_id, f"{receiver.url}/x")
-        webhooks.add_test_event(runtime, actor, tenant_id, webhook_id)
-        with runtime.database.write() as connection:
-            (claimed,) = alerts.claim(runtime.database, connection, 1)
-        if change == "removed":
-            webhooks.remove_webhook(runtime, actor, tenant_id, webhook_id)
-        else:
-            webhooks.change_webhook(runtime, actor, tenant_id, webhook_id, url=f"{receiver.url}/y")
-        assert deliveries.deliver(runtime, claimed).gone
-    there = webhooks.page_of_webhooks(runtime, tenant_id, None, 10)
-    assert [(each.id, each.status) for each in there] == ([(webhook_id, "active")] if change == "moved" else [])
-    assert [each.state for each in found(runtime, tenant_id)] == ["pending" if change == "moved" else "given_up"]
-
-
-def test_where_no_thread_is_to_be_had_it_is_sent_later(
-    runtime: Runtime, tenant_id: str, clock: HandClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    refused = threading.Event()
-
-    class Scarce(threading.Thread):
-        def start(self) -> None:
-            if self.name == "delivery" and not refused.is_set():
-                refused.set()
-                raise RuntimeError("can't start new thread")
-            super().start()
-
-    monkeypatch.setattr(threading, "Thread", Scarce)
-    monkeypatch.setattr(deliveries, "AT_ONCE", 1)
-    with receiving() as receiver:
-        webhook_id = add_webhook(runtime, tenant_id, f"{receiver.url}/x")
-        webhooks.add_test_event(runtime, command_actor(), tenant_id, webhook_id)
-        deliverer = deliveries.Deliverer(runtime)
-        deliverer.start()
-        assert refused.wait(10)
-        clock.advance(61)  # until the claim has run out
-        deliverer.wake()
-        receiver.await_at("/x", 1)
-        give_up_at = time.monotonic() + 10
-        while found(runtime, tenant_id)[0].state != "delivered":
-            assert time.monotonic() < give_up_at
-            time.sleep(0.05)
-        deliverer.stop()
-
-
-def test_what_a_webhook_that_was_switched_off_has_not_got_is_not_sent(runtime: Runtime, tenant_id: str) -> None:
-    with receiving() as receiver:
-        webhook_id = add_webhook(runtime, tenant_id, f"{receiver.url}/x")
-        alert = webhooks.add_test_event(runtime, command_actor(), tenant_id, webhook_id)
-        with runtime.database.write() as connection:  # as if it had been raised at that very moment
-            connection.execute(update(admin_tables.webhooks).values(status="disabled"))
-        assert deliveries.deliver_now(runtime, alert.id)
-        assert receiver.at("/x") == []
-    assert found(runtime, tenant_id)[0].state == "given_up"
-
-
-def test_the_trail_tells_that_a_webhook_was_moved_and_not_where_to(runtime: Runtime, tenant_id: str) -> None:
-    webhook_id = add_webhook(runtime, tenant_id, f"{URL}secret-1")
-    for path in ("secret-2", "secret-2", "secret-3"):
-        webhooks.change_webhook(runtime, command_actor(), tenant_id, webhook_id, url=f"{URL}{path}")
-    with runtime.database.read() as connection:
-        entries = connection.execute(select(admin_tables.trail).where(admin_tables.trail.c.subject == webhook_id)).all()
-    assert [each.action for each in entries].count("webhook.change") == 2
-    assert "alerts.example" in str(entries)
-    assert "secret-" not in str(entries)
-
-
-def test_another_tenants_webhook_is_none(runtime: Runtime, tenant_id: str) -> None:
-    webhook_id = add_webhook(runtime, tenant_id)
-    other = administration.add_tenant(runtime, "other").id
-    with pytest.raises(NotFound):
-        webhooks.find_webhook(runtime, other, webhook_id)
-    with pytest.raises(NotFound):
-        webhooks.remove_webhook(runtime, command_actor(), other, webhook_id)
-    with pytest.raises(InvalidInput):
-        webhooks.add_webhook(runtime, command_actor(), new_id(), URL)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, insert, select
 
 from chatapi.domain.calls import AttemptState, CallState, Charge, Grant, Settlement
 from chatapi.domain.principals import Claims
@@ -16,11 +17,14 @@ from chatapi.logic.backup import back_up_to_file
 from chatapi.logic.restore import restore
 from chatapi.logic.runtime import Runtime
 from chatapi.logic.tokens import exchange
+from chatapi.logic.users import user_of_name
 from chatapi.storage import leases
 from chatapi.storage.journal import Journal
-from chatapi.storage.tables import calls
+from chatapi.storage.ledger import new_id
+from chatapi.storage.tables import calls, idempotency_keys
 from tests.concurrency.world import ask
 from tests.support import administration
+from tests.support.logins import NOON
 from tests.support.postgres import DATABASES, FreshDatabase
 from tests.support.runtimes import make_runtime
 
@@ -76,3 +80,23 @@ def test_the_truth_of_a_journal_corrects_what_a_restore_has_charged(
     assert state_of(new, decision.call.call_id) == ("settled", 12)
     assert audit.run(new) == []
     new.writer.close()
+
+
+def test_large_replies_are_few_at_a_time_in_memory(runtimes: tuple[Runtime, Runtime], tmp_path: Path) -> None:
+    old, new = runtimes
+    administration.add_user(old, "demo", "secret")
+    user = user_of_name(old, "demo")
+    place = {"tenant_id": user.tenant_id, "user_id": user.id, "request_digest": "", "expires_at": NOON}
+    for number in range(60):
+        row = {**place, "key_digest": str(number), "call_id": new_id(), "reply": bytes(2**18)}
+        with old.database.write() as connection:
+            connection.execute(insert(idempotency_keys).values(row))
+    tracemalloc.start()
+    try:
+        back_up_to_file(old, tmp_path / "backup.zip", nothing)
+        restore(new, tmp_path / "backup.zip", nothing)
+        assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+    finally:
+        tracemalloc.stop()
+    with new.database.read() as connection:
+        assert connection.execute(select(func.count()).select_from(idempotency_keys)).scalar_one() == 60
