@@ -26,13 +26,15 @@ from chatapi.errors import InvalidInput
 from chatapi.logic import installation, keeping
 from chatapi.logic.backup import Progress
 from chatapi.logic.runtime import Runtime
+from chatapi.logic.sealing import SealedElsewhere, vault_of
 from chatapi.storage import backup as storage
-from chatapi.storage import schema
+from chatapi.storage import schema, sealed
 
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError)
 BUFFER_BYTES = 1 << 20
 ROWS_OF_PROGRESS = 1000
 MS_OF_ID = slice(0, 13)  # of the text of a time-ordered id: 48 bits of milliseconds, and a hyphen among them
+SECRETS_TRIED = 10
 ENCRYPTED = 1  # of a member's flags (APPNOTE 6.3, 4.4.4)
 DAY_MS = 86_400_000
 LAST_DAY = 2_900_000  # since 1970, which calendars know; ids of later ones are of clocks that were wrong
@@ -197,30 +199,49 @@ def _carried(archive: zipfile.ZipFile, manifest: Manifest) -> _Carried | None:
 def _to_do(runtime: Runtime, carried: _Carried | None) -> Iterator[str]:
     """What is left to be done by hand. Secrets of the backup are put where none is."""
     settings, folder = runtime.settings, runtime.settings.var_dir
-    secret_file, key_file = folder / "jwt_secret_key", folder / "encryption_key"
+    secret_file = folder / "jwt_secret_key"
     if carried is not None and not settings.jwt_secret_key and not secret_file.exists():
         _put(secret_file, carried.jwt_secret_key)
-    if carried is not None and not settings.encryption_keys and not key_file.exists():
-        if len(carried.encryption_keys) == 1:
-            _put(key_file, carried.encryption_keys[0])
-        else:
-            yield f"Set CHATAPI_ENCRYPTION_KEYS to the encryption_keys of {SECRETS} in the backup, separated by commas."
     if not (settings.jwt_secret_key or secret_file.exists()) or not installation.is_its_secret(runtime):
         yield (
             "The JWT secret here is not that of the backup. Set CHATAPI_JWT_SECRET_KEY to it, or copy the file"
             f" jwt_secret_key of the old var folder to {secret_file} (mode 0600). If it is lost, run:"
             " chatapi db rotate-secret, which ends every access token."
         )
-    if carried is None and not settings.encryption_keys and not key_file.exists():
-        yield (
-            "There is no encryption key here. Set CHATAPI_ENCRYPTION_KEYS to those of the backup's installation, or"
-            f" copy the file encryption_key of the old var folder to {key_file} (mode 0600). If they are lost, webhooks"
-            " need new secrets, and tenants' own upstream keys must be set anew."
-        )
+    yield from _to_do_of_encryption(runtime, carried, folder / "encryption_key")
     yield (
         "If the old var folder is there, copy its folder journal to"
         f" {folder / 'journal'} before you start: it has ends of calls that the database had not taken."
     )
+
+
+def _to_do_of_encryption(runtime: Runtime, carried: _Carried | None, key_file: Path) -> Iterator[str]:
+    is_there = bool(runtime.settings.encryption_keys) or key_file.exists()
+    if is_there and _opens_secrets(runtime):
+        return
+    if carried is None:
+        yield (
+            "There is no encryption key here, or not the backup's. Set CHATAPI_ENCRYPTION_KEYS to those of its"
+            f" installation, or copy the file encryption_key of the old var folder to {key_file} (mode 0600). If they"
+            " are lost, webhooks need new secrets, and tenants' own upstream keys must be set anew."
+        )
+    elif is_there or len(carried.encryption_keys) > 1:
+        yield f"Set CHATAPI_ENCRYPTION_KEYS to the encryption_keys of {SECRETS} in the backup, separated by commas."
+    else:
+        _put(key_file, carried.encryption_keys[0])
+
+
+def _opens_secrets(runtime: Runtime) -> bool:
+    """Whether the encryption keys here open secrets in the database; a few tell."""
+    vault = vault_of(runtime.settings.sealing_keys)
+    with runtime.database.read() as connection:
+        some = [each for shelf in sealed.SHELVES for each in sealed.page(connection, shelf, None, SECRETS_TRIED)]
+    try:
+        for each in some:
+            vault.open(each.place, each.content)
+    except SealedElsewhere:
+        return False
+    return True
 
 
 def _put(path: Path, text: str) -> None:

@@ -123,11 +123,10 @@ def claim(
     if alert_id is not None:
         here = and_(here, alerts.c.id == alert_id)
     first, told = _first_of_each(here), and_(webhooks.c.status == ACTIVE, tenants.c.status != "closed")
-    its = and_(webhooks.c.tenant_id == alerts.c.tenant_id, webhooks.c.id == alerts.c.webhook_id)
     statement = (
         select(alerts, webhooks.c.url, webhooks.c.sealed_secret, told.label("told"))
         .join(first, and_(first.c.tenant_id == alerts.c.tenant_id, first.c.id == alerts.c.id))
-        .join(webhooks, its)
+        .join(webhooks, and_(webhooks.c.tenant_id == alerts.c.tenant_id, webhooks.c.id == alerts.c.webhook_id))
         .join(tenants, tenants.c.id == alerts.c.tenant_id)
         .where(here)
         .order_by(alerts.c.next_try_at, alerts.c.id)

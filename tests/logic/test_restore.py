@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +29,9 @@ from tests.support import administration
 from tests.support.logins import NOON
 from tests.support.postgres import DATABASES, FreshDatabase
 from tests.support.runtimes import make_runtime
+from tests.support.webhooks import add_webhook
 
+KEY, OTHER_KEY = (base64.urlsafe_b64encode(os.urandom(32)).decode() for _ in range(2))
 UPSTREAM = Usage(5, 0, 7, 0, UsageSource.UPSTREAM)
 
 
@@ -100,3 +104,16 @@ def test_large_replies_are_few_at_a_time_in_memory(runtimes: tuple[Runtime, Runt
         tracemalloc.stop()
     with new.database.read() as connection:
         assert connection.execute(select(func.count()).select_from(idempotency_keys)).scalar_one() == 60
+
+
+@pytest.mark.parametrize("with_secrets", [False, True])
+def test_an_encryption_key_that_is_not_the_backup_s_is_told(
+    fresh_database: FreshDatabase, tmp_path: Path, with_secrets: bool
+) -> None:
+    made = [make_runtime(fresh_database("sqlite"), encryption_keys=key) for key in (KEY, KEY, OTHER_KEY)]
+    add_webhook(made[0], administration.add_tenant(made[0], "acme").id)
+    back_up_to_file(made[0], tmp_path / "backup.zip", nothing, with_secrets=with_secrets)
+    told = ["CHATAPI_ENCRYPTION_KEYS" in str(restore(new, tmp_path / "backup.zip", nothing).to_do) for new in made[1:]]
+    assert told == [False, True]
+    for each in made:
+        each.database.close()
