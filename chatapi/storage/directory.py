@@ -14,7 +14,7 @@ from chatapi.domain.principals import Role, Status
 from chatapi.storage.accounts import Tenant, User, lock_tenants, read_tenant, read_user, select_tenants, select_users
 from chatapi.storage.tables import tenants, users
 
-_ACTIVE_OPERATORS = (users.c.role == Role.OPERATOR.value, users.c.status == Status.ACTIVE.value)
+_OPERATORS = users.c.role == Role.OPERATOR.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +96,19 @@ def page_of_users(
 
 
 def lock_operators(connection: Connection) -> None:
-    """Keep all active operators from being changed by others until this transaction ends."""
-    statement = select(users.c.id).where(*_ACTIVE_OPERATORS).order_by(users.c.tenant_id, users.c.id)
+    """Keep all operators from being changed by others until this transaction ends.
+
+    Those that are not active, too: two who lock them while one is enabled would else lock them in different orders.
+    """
+    statement = select(users.c.id).where(_OPERATORS).order_by(users.c.tenant_id, users.c.id)
     connection.execute(statement.with_for_update()).all()
 
 
 def count_operators(connection: Connection, tenant_id: str | None = None) -> int:
     """How many active operators there are in active tenants, or in this one of them."""
     statement = select(func.count()).select_from(users).join(tenants, tenants.c.id == users.c.tenant_id)
-    statement = statement.where(*_ACTIVE_OPERATORS, tenants.c.status == Status.ACTIVE.value)
+    active = (users.c.status == Status.ACTIVE.value, tenants.c.status == Status.ACTIVE.value)
+    statement = statement.where(_OPERATORS, *active)
     if tenant_id is not None:
         statement = statement.where(tenants.c.id == tenant_id)
     return int(connection.execute(statement).scalar_one())

@@ -106,6 +106,19 @@ def test_who_becomes_the_last_operator_while_being_stopped_is_not(runtime: Runti
     assert operators(runtime) == 1
 
 
+def test_operators_that_are_not_active_are_locked_with_the_others(runtime: Runtime) -> None:
+    """Else who enables one would lock it after the others, and who comes next before some of them."""
+    administration.add_user(runtime, "asleep", role=Role.OPERATOR)
+    administration.set_status(runtime, "asleep", Status.DISABLED)
+    with ThreadPoolExecutor(1) as pool:
+        with runtime.database.write() as connection:
+            directory.lock_operators(connection)
+            changing = pool.submit(administration.set_password, runtime, "asleep", "another")
+            time.sleep(0.2)
+            assert not changing.done()
+        changing.result()
+
+
 def test_an_installation_without_operators_needs_none(runtime: Runtime, fresh_database: Callable[[str], str]) -> None:
     without = make_runtime(fresh_database("sqlite" if runtime.database.is_sqlite else "postgresql"))
     administration.add_user(without, "demo")
