@@ -5,6 +5,7 @@ Importing this imports openai, which is slow.
 
 from __future__ import annotations
 
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import urlsplit
 
 import httpx2
@@ -20,14 +21,15 @@ PLACEHOLDER_KEY = "none"  # the client insists on a key; a compatible server wit
 def build_client(target: Target, transport: Transport, timeout: httpx2.Timeout) -> openai.OpenAI:
     """The client for `target`, which sends by `transport`.
 
-    It never retries, never follows redirects (a key could leave with them), and reads no proxy from the environment,
-    because the target has it already.
+    It never retries, never follows redirects (a key could leave with them), keeps no cookies (what one account is given
+    would go out with another's calls), and reads no proxy from the environment, because the target has it already.
     """
     http_client = httpx2.Client(
         transport=transport,
         timeout=timeout,
         trust_env=False,
         follow_redirects=False,
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         event_hooks={"response": [refuser(target.timeouts)]},
     )
     if target.kind == "azure":

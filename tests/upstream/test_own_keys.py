@@ -53,6 +53,14 @@ def test_it_is_sent_instead_of_ours_on_the_same_connection(ask: Ask) -> None:
         assert server.connections == 1
 
 
+def test_what_one_account_is_told_to_remember_no_other_sends_back(ask: Ask) -> None:
+    with serving(answering(200, REPLY, "Set-Cookie: session=of-this-account; Path=/")) as server:
+        with calls_at(server.base_url, openai_api_key=KEY) as calls:
+            for own in (OWN, None, OWN):
+                ask(calls.upstream, own)
+        assert [request.headers.get("cookie") for request in server.requests] == [None] * 3
+
+
 def test_azure_has_a_header_of_its_own_and_its_paths_stay(ask: Ask) -> None:
     with serving(answering(200, REPLY)) as server:
         ours = {"azure_openai_endpoint": f"http://127.0.0.1:{server.port}", "azure_openai_api_key": "azure-key"}
