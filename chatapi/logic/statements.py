@@ -175,7 +175,7 @@ def _open(
     partitions.hold(connection)
     tenant = statements.find_tenant(connection, tenant_id, name=name)
     if tenant is None:
-        raise NotFound("There is no such tenant.")
+        raise NotFound("There is no such tenant." if name is None else f"There is no tenant {name!r}.")
     statement = statements.read_statement(runtime.database, connection, tenant, month)
     return OpenStatement(statement, statements.statement_lines(connection, statement))
 

@@ -12,7 +12,7 @@ from chatapi.errors import Forbidden, NotFound
 from chatapi.logic.renderings import csv_text, json_object
 from chatapi.logic.row_streams import RowStream
 from chatapi.logic.runtime import Runtime
-from chatapi.storage import reports, statements
+from chatapi.storage import accounts, reports, statements
 from chatapi.storage.accounts import Transaction
 
 __all__ = ["UsageFilter", "UsageRow", "contract_record", "open_report", "report"]
@@ -23,8 +23,14 @@ def report(runtime: Runtime, wanted: UsageFilter) -> Iterator[UsageRow]:
     for. For who runs a command: it may be of all tenants, and take its time.
 
     Raises:
+        NotFound: there is no tenant or user of that name: it would look as if nothing had been charged.
         DatabaseUnavailable: the database cannot answer.
     """
+    with runtime.database.read() as connection:
+        if wanted.tenant is not None and not accounts.find_tenants(connection, [wanted.tenant]):
+            raise NotFound(f"There is no tenant {wanted.tenant!r}.")
+        if wanted.user is not None and accounts.find_user(connection, wanted.user) is None:
+            raise NotFound(f"There is no user {wanted.user!r}.")
     return reports.usage(runtime.database, wanted)
 
 

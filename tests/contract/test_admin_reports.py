@@ -203,7 +203,10 @@ def test_a_statement_tells_of_a_changed_time_zone(office: Office) -> None:
 
 def test_commands_for_what_is_not_there_say_so(office: Office) -> None:
     gone = office.gateway.run("statement", "no-such-tenant", "2026-11")
-    assert (gone.returncode, gone.stdout) == (1, "") and "no such tenant" in gone.stderr
+    assert (gone.returncode, gone.stdout) == (1, "") and "There is no tenant " in gone.stderr
+    for option, name in (("--tenant", "no-such-tenant"), ("--user", "no-such-user")):
+        gone = office.gateway.run("usage", option, name)
+        assert (gone.returncode, gone.stdout) == (1, "") and "There is no " in gone.stderr
     assert office.gateway.run("statement", office.tenant, "2026-1").returncode == 2
     assert office.gateway.run("usage", "--group-by", "day").returncode == 2
     assert office.gateway.run("usage", "--csv", "--json").returncode == 2
