@@ -45,6 +45,10 @@ class Decoys:
         if cost not in self._hashes:
             self._take([*self._hashes, cost])
 
+    def has(self, cost: HashCost | None) -> bool:
+        """Whether refused logins cost so much anyway."""
+        return cost in self._hashes
+
     def hashes(self, *, but: HashCost | None) -> list[str]:
         """The decoys of all parameters but those that have been verified already."""
         return [decoy for cost, decoy in self._hashes.items() if cost != but]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from chatapi.domain.actors import Actor
 from chatapi.domain.principals import Role
@@ -88,7 +89,8 @@ def import_users(
     for _ in range(MOST_ROUNDS):
         with runtime.database.read() as connection:
             known = look(connection, rows)
-        refuse(rows, known, actor, only)
+            runtime.hasher.decoys.refresh(partial(accounts.hash_costs, connection))
+        refuse(rows, known, actor, only, runtime.hasher.decoys)
         _hash(runtime, actor, rows, known, hashes, progress, dry_run=dry_run)
         plan = make_plan(rows, known, hashes)
         try:
@@ -117,12 +119,11 @@ def _hash(
     is_silent = dry_run and actor.claims is not None
     jobs: list[tuple[HashKey, str]] = []
     for row in rows:
-        user, key = known.users.get(row.username), known.key(row)
+        key = known.key(row)
         if key in hashes:
             continue
         if row.password is None:
-            is_same = user is not None and row.password_hash in (user.password_hash, user.given_hash)
-            hashes[key] = None if is_same else row.password_hash
+            hashes[key] = None if known.has_hash(row) else row.password_hash
         elif is_silent:
             hashes[key] = ""
         else:

@@ -11,13 +11,17 @@ from uuid_utils import uuid7
 from chatapi.domain.actors import Actor, is_above
 from chatapi.domain.effective_limits import LimitScope, LimitSetting, Unset
 from chatapi.domain.limits import Metric
+from chatapi.domain.password_hashes import hash_cost
 from chatapi.domain.principals import Role, Status
 from chatapi.domain.user_csv import LIMIT_COLUMNS, InvalidUserFile, Problem, UserRow
 from chatapi.domain.windows import Window
 from chatapi.logic.changes import Deed
+from chatapi.logic.decoys import Decoys
 from chatapi.storage import accounts, limits
 from chatapi.storage.accounts import NewUser, Tenant, Transaction, User
 from chatapi.storage.limits import LimitChange
+
+OTHER_PARAMETERS = "password_hash has parameters that no hash here has; give the password, or ask an operator"
 
 HashKey = tuple[int, str | None]  # a row's line, and its user's hash until now
 Hashes = dict[HashKey, str | None]  # a row's new hash; None: its password is the one that its user has
@@ -35,6 +39,11 @@ class Known:
         """By which the row's new hash is kept."""
         user = self.users.get(row.username)
         return row.line, user.password_hash if user else None
+
+    def has_hash(self, row: UserRow) -> bool:
+        """Whether the hash that the row gives is its user's, or was until a login made a stronger one."""
+        user = self.users.get(row.username)
+        return user is not None and row.password_hash in (user.password_hash, user.given_hash)
 
     def limits_of(self, user_id: str, row: UserRow) -> dict[Metric, LimitSetting]:
         """Those of the user's own daily limits that the row speaks of, as they are."""
@@ -76,16 +85,21 @@ def look(connection: Transaction, rows: Sequence[UserRow]) -> Known:
     return Known(tenants, users, daily_limits)
 
 
-def refuse(rows: Sequence[UserRow], known: Known, actor: Actor, only: Tenant | None) -> None:
+def refuse(rows: Sequence[UserRow], known: Known, actor: Actor, only: Tenant | None, decoys: Decoys) -> None:
     """Refuse rows that cannot be imported, or not by this actor.
 
     Args:
+        decoys: of the parameters that hashes have here. Each one more makes every refused login dearer, so only
+            operators bring others.
         only: the one tenant whose users may be in it; None: any, and tenants are made.
 
     Raises:
         InvalidUserFile: with everything that is wrong.
     """
     problems = [Problem(row.line, what) for row in rows for what in _problems(row, known, actor, only)]
+    if not actor.is_at_least(Role.OPERATOR):
+        given = ((row.line, row.password_hash) for row in rows if row.password_hash and not known.has_hash(row))
+        problems += [Problem(line, OTHER_PARAMETERS) for line, text in given if not decoys.has(hash_cost(text))]
     if problems:
         raise InvalidUserFile(problems)
 

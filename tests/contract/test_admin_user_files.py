@@ -72,6 +72,16 @@ def test_a_dry_run_tells_nobody_whose_password_is_guessed(office: Office) -> Non
     assert found == [{"created": 0, "changed": 1, "unchanged": 0, "dry_run": True}] * 2
 
 
+def test_an_admin_makes_no_refused_login_dearer(office: Office) -> None:
+    """Refused logins take as long as the dearest hash does, whoever they name."""
+    dear = CHEAP_HASH.replace("m=8,", "m=65536,")
+    assert dear != CHEAP_HASH
+    text = f'username,password_hash\n{office.username("one")},"{CHEAP_HASH}"\n{office.username("two")},"{dear}"\n'
+    ((line, problem),) = problems(office, text)
+    assert (line, "ask an operator" in problem) == ("line 3", True)
+    assert load(office, text, "operator", "?dry_run=true")["created"] == 2
+
+
 def test_every_bad_line_is_named_and_nothing_is_done(office: Office) -> None:
     text = (
         "username,password,tenant,role,daily_requests\n"
