@@ -17,6 +17,8 @@ from chatapi.storage import directory, permissions
 from chatapi.storage.permissions import Patterns
 
 MOST_PATTERNS = 100
+MOST_CHARACTERS = 4000
+"""Of a list of patterns: an admission that meets it first compiles it, which takes some 10 ms of what all wait for."""
 OWN_MODELS = "Nobody changes which models they may use themselves. Another admin or operator can."
 
 
@@ -69,8 +71,9 @@ def checked_patterns(patterns: Sequence[str]) -> list[str]:
     Raises:
         InvalidInput: there are too many, or one cannot be a name of a model nor a pattern of such.
     """
-    if len(patterns) > MOST_PATTERNS:
-        raise InvalidInput(f"At most {MOST_PATTERNS} patterns; use wider ones, such as gpt-4o*.")
+    if len(patterns) > MOST_PATTERNS or sum(map(len, patterns)) > MOST_CHARACTERS:
+        most = f"{MOST_PATTERNS} patterns of {MOST_CHARACTERS} characters together"
+        raise InvalidInput(f"At most {most}; use wider ones, such as gpt-4o*.")
     for pattern in patterns:
         if not pattern or len(pattern) > LONGEST_MODEL_NAME or not pattern.isprintable():
             raise InvalidInput(f"{pattern!r} is neither the name of a model nor a pattern of names.")

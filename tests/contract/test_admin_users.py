@@ -157,6 +157,7 @@ def test_models_are_allowed_to_a_tenant_by_operators_and_to_its_users_by_its_adm
     assert API.ask(office.gateway, "hello", office.tokens["user"]).status_code == 200
     assert office.get("admin", "models") == {"models": ["gpt-*", "tiny"]}
     office.do("admin", "PUT", f"{who}/models", 400, models=["x"] * 101)
+    office.do("admin", "PUT", f"{who}/models", 400, models=["[a-z]*" * 40] * 17)
     office.do("admin", "PUT", f"{who}/models", 400, models=["tab\t"])
     shown = json.loads(office.gateway.cli("models", "allowed", "--user", office.username("user"), "--json"))
     assert [row["models"] for row in shown] == [["gpt-*", "tiny"], None]
