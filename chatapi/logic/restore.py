@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +26,7 @@ from chatapi.logic import installation, keeping
 from chatapi.logic.backup import Progress
 from chatapi.logic.runtime import Runtime
 from chatapi.logic.sealing import SealedElsewhere, vault_of
+from chatapi.settings.secret import keep
 from chatapi.storage import backup as storage
 from chatapi.storage import schema, sealed
 
@@ -201,7 +201,8 @@ def _to_do(runtime: Runtime, carried: _Carried | None) -> Iterator[str]:
     settings, folder = runtime.settings, runtime.settings.var_dir
     secret_file = folder / "jwt_secret_key"
     if carried is not None and not settings.jwt_secret_key and not secret_file.exists():
-        _put(secret_file, carried.jwt_secret_key)
+        with suppress(OSError):  # told below
+            keep(secret_file, lambda: carried.jwt_secret_key)
     if not (settings.jwt_secret_key or secret_file.exists()) or not installation.is_its_secret(runtime):
         yield (
             "The JWT secret here is not that of the backup. Set CHATAPI_JWT_SECRET_KEY to it, or copy the file"
@@ -216,19 +217,20 @@ def _to_do(runtime: Runtime, carried: _Carried | None) -> Iterator[str]:
 
 
 def _to_do_of_encryption(runtime: Runtime, carried: _Carried | None, key_file: Path) -> Iterator[str]:
-    is_there = bool(runtime.settings.encryption_keys) or key_file.exists()
-    if is_there and _opens_secrets(runtime):
+    is_set = bool(runtime.settings.encryption_keys)
+    if carried is not None and not is_set and len(carried.encryption_keys) == 1:
+        with suppress(OSError):
+            keep(key_file, lambda: carried.encryption_keys[0])
+    if (is_set or key_file.exists()) and _opens_secrets(runtime):
         return
-    if carried is None:
+    if carried is not None:
+        yield f"Set CHATAPI_ENCRYPTION_KEYS to the encryption_keys of {SECRETS} in the backup, separated by commas."
+    else:
         yield (
             "There is no encryption key here, or not the backup's. Set CHATAPI_ENCRYPTION_KEYS to those of its"
             f" installation, or copy the file encryption_key of the old var folder to {key_file} (mode 0600). If they"
             " are lost, webhooks need new secrets, and tenants' own upstream keys must be set anew."
         )
-    elif is_there or len(carried.encryption_keys) > 1:
-        yield f"Set CHATAPI_ENCRYPTION_KEYS to the encryption_keys of {SECRETS} in the backup, separated by commas."
-    else:
-        _put(key_file, carried.encryption_keys[0])
 
 
 def _opens_secrets(runtime: Runtime) -> bool:
@@ -242,9 +244,3 @@ def _opens_secrets(runtime: Runtime) -> bool:
     except SealedElsewhere:
         return False
     return True
-
-
-def _put(path: Path, text: str) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)

@@ -61,7 +61,7 @@ def encryption_key_problem(key: str) -> str | None:
 
 def _kept(path: Path, what: str, make: Callable[[], str]) -> str:
     try:
-        _make(path, make)
+        keep(path, make)
         return path.read_text("ascii").strip()
     except UnicodeDecodeError:
         problem = f"{path} holds no text; put back what was there, or delete it to have a new secret made"
@@ -73,7 +73,12 @@ def _kept(path: Path, what: str, make: Callable[[], str]) -> str:
         ) from error
 
 
-def _make(path: Path, make: Callable[[], str]) -> None:
+def keep(path: Path, make: Callable[[], str]) -> None:
+    """Keep a secret where none is: whole or not at all, for its owner only, and on the disk when this returns.
+
+    Raises:
+        OSError: it cannot be kept.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():
         draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")

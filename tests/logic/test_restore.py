@@ -7,6 +7,7 @@ import os
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import func, insert, select
@@ -116,4 +117,18 @@ def test_an_encryption_key_that_is_not_the_backup_s_is_told(
     told = ["CHATAPI_ENCRYPTION_KEYS" in str(restore(new, tmp_path / "backup.zip", nothing).to_do) for new in made[1:]]
     assert told == [False, True]
     for each in made:
+        each.database.close()
+
+
+def test_secrets_that_cannot_be_kept_are_told(fresh_database: FreshDatabase, tmp_path: Path) -> None:
+    """What was restored is restored: nobody is left with a traceback."""
+    old = make_runtime(fresh_database("sqlite"), encryption_keys=KEY)
+    back_up_to_file(old, tmp_path / "backup.zip", nothing, with_secrets=True)
+    (tmp_path / "no-folder").write_text("")
+    unset: dict[str, Any] = {"jwt_secret_key": "", "encryption_keys": "", "var_dir": tmp_path / "no-folder"}
+    new = make_runtime(fresh_database("sqlite"), **unset)
+    told = str(restore(new, tmp_path / "backup.zip", nothing).to_do)
+    assert "The JWT secret here is not that of the backup" in told
+    assert "Set CHATAPI_ENCRYPTION_KEYS" in told
+    for each in (old, new):
         each.database.close()
