@@ -47,11 +47,9 @@ class Health:
 
     def of(self, model: str) -> Fares:
         """How a model has; it is known from now on."""
-        fares = self._models.get(model)
-        if fares is None:
-            while len(self._models) >= MOST_MODELS:
-                self._models.pop(next(iter(self._models)), None)
-            fares = self._models[model] = Fares()
+        fares = self._models[model] = self._models.pop(model, Fares())  # the newest now
+        while len(self._models) > MOST_MODELS:
+            self._models.pop(next(iter(self._models)), None)
         return fares
 
     def statuses(
@@ -65,7 +63,8 @@ class Health:
             breaker_of: the breaker of a model, where there are any.
         """
         known = dict(self._models)
-        for model in sorted({*known, *in_flight})[:MOST_MODELS]:
+        newest = list(dict.fromkeys([*in_flight, *reversed(known)]))[:MOST_MODELS]
+        for model in sorted(newest):
             fares, breaker = known.get(model), breaker_of and breaker_of(model)
             yield ModelStatus(
                 upstream=upstream,

@@ -55,8 +55,11 @@ def test_names_that_clients_make_up_are_forgotten_the_oldest_first() -> None:
     health = Health()
     for number in range(3 * MOST_MODELS):
         health.of(f"m{number}").fail(UpstreamFailed("no", status=503))
-    found = {status.model for status in health.statuses("main", {}, None)}
-    assert found == {f"m{number}" for number in range(2 * MOST_MODELS, 3 * MOST_MODELS)}
+        health.of("asked for all the time").fail(UpstreamFailed("no", status=503))
+    found = {status.model: status for status in health.statuses("main", {"under way": 1}, None)}
+    newest = {f"m{number}" for number in range(2 * MOST_MODELS + 2, 3 * MOST_MODELS)}
+    assert found.keys() == newest | {"asked for all the time", "under way"}
+    assert found["asked for all the time"].recent_failures == 3 * MOST_MODELS
 
 
 @pytest.mark.parametrize(
