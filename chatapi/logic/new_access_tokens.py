@@ -6,6 +6,8 @@ stolen one is revoked, no access token that came from it goes on.
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from uuid_utils import uuid7
 
 from chatapi.domain.access_tokens import NewAccessToken
@@ -23,6 +25,9 @@ from chatapi.storage import access_tokens, limits
 from chatapi.storage.access_tokens import KeptAccessToken
 from chatapi.storage.accounts import Transaction, User
 from chatapi.storage.limits import LimitChange
+
+MOST_A_DAY = 200
+"""Of a user in 24 hours, revoked ones too: each leaves a row and entries in the trail for ever."""
 
 
 def require_password_given(runtime: Runtime, connection: Transaction, actor: Actor) -> None:
@@ -44,7 +49,7 @@ def make(runtime: Runtime, made: Change, user: User, new: NewAccessToken) -> Lis
 
     Raises:
         InvalidInput: its name, expiry, models or limits cannot be so.
-        Taken: a live one of the user has the name, or it has too many; or the user is not served.
+        Taken: a live one of the user has the name, or there are or were too many; or the user is not served.
     """
     settings = runtime.settings
     new.check()
@@ -58,6 +63,9 @@ def make(runtime: Runtime, made: Change, user: User, new: NewAccessToken) -> Lis
         raise Taken(f"There is a live access token {new.name!r} of this user already.")
     if len(names) >= settings.access_tokens_per_user:
         raise Taken(f"A user has at most {settings.access_tokens_per_user} named access tokens: revoke one first.")
+    lately = access_tokens.named_since(made.connection, user.tenant_id, user.id, made.now - timedelta(days=1))
+    if lately >= MOST_A_DAY:
+        raise Taken(f"A user is given at most {MOST_A_DAY} named access tokens in 24 hours.")
     access_token = AccessToken(user.tenant_id, user.id, str(uuid7()), issued_at, expires_at)
     access_tokens.insert_access_token(made.connection, access_token, new.name, models)
     _set_limits(made, access_token, new)

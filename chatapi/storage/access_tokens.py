@@ -110,6 +110,13 @@ def live_names(connection: Connection, tenant_id: str, user_id: str, now: dateti
     return set(connection.execute(statement).scalars())
 
 
+def named_since(connection: Connection, tenant_id: str, user_id: str, since: datetime) -> int:
+    """How many access tokens with names a user has been given since an instant, whatever became of them."""
+    columns = access_tokens.c
+    statement = select(func.count()).where(columns.tenant_id == tenant_id, columns.user_id == user_id)
+    return connection.execute(statement.where(columns.name.is_not(None), columns.issued_at > since)).scalar_one()
+
+
 def last_used(connection: Connection, tenant_id: str, jtis: Collection[str]) -> dict[str, str]:
     """The last local day, as YYYY-MM-DD, on which calls were made with these access tokens (a thousand or so).
 
