@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 
-from tests.support.access_tokens import Caller, is_served
+from tests.support.access_tokens import MINE, Caller, is_served
 from tests.support.gateway import Gateway
 from tests.support.me import claims_of
 from tests.support.users import User
@@ -65,7 +65,8 @@ def test_commands_write_the_jwt_alone_and_list_and_revoke_by_name(gateway: Gatew
 
 def test_commands_make_access_tokens_for_whoever_is_named(gateway: Gateway, user: User, operator: Caller) -> None:
     made = gateway.cli("access-tokens", "add", f"operator-at-{user.name}", "ops").strip()
-    assert Caller(gateway, made).ask("GET", "/admin/trail").status_code == 200
+    assert Caller(gateway, made)("GET", MINE)["data"][0]["name"] == "ops"
+    assert Caller(gateway, made).ask("GET", "/admin/trail").status_code == 403, "it is for calls"
     gateway.cli("users", "disable", user.name)
     refused = gateway.run("access-tokens", "add", user.name, "late")
     assert (refused.returncode, "not served" in refused.stderr) == (1, True)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from chatapi.domain.actors import Actor
-from chatapi.domain.calls import Grant
 from chatapi.domain.effective_limits import LimitPlace, LimitScope, LimitSetting, Unset
-from chatapi.domain.limits import Denial, Metric, Need, Price, Scope
+from chatapi.domain.limits import Denial, Metric, Scope
 from chatapi.domain.money import MOST_NANODOLLARS
 from chatapi.domain.principals import Claims, Role
 from chatapi.domain.windows import Window
@@ -20,7 +18,7 @@ from chatapi.errors import Forbidden, InvalidInput, NotFound, Taken
 from chatapi.logic import audit, grants, limits, tokens
 from chatapi.logic.actors import command_actor
 from chatapi.logic.effective_limits import standings_of
-from chatapi.logic.grants import MOST_GRANTS, GrantFilter, LimitGrant
+from chatapi.logic.grants import GrantFilter, LimitGrant
 from chatapi.logic.limits import LimitTarget
 from chatapi.logic.runtime import Runtime
 from chatapi.storage import leases, trail
@@ -297,37 +295,3 @@ def test_an_admin_neither_raises_its_tenant_s_limits_nor_its_own_through_those_o
         with pytest.raises(NotFound):
             limits.set_limit(runtime, actor, target, DAILY, 1)
     assert timedelta() < of_acme.ends_at - clock.now
-
-
-def test_no_grants_can_add_up_to_what_the_audit_cannot_count(
-    runtime: Runtime, claims: Claims, clock: HandClock
-) -> None:
-    """What was withdrawn counts there, for it may have been used before."""
-    daily_cost = LimitPlace(Metric.COST, Window.DAY)
-    limit(runtime, 1, daily_cost, user="demo")
-    clock.advance(86_400)
-    worker_id = id_at(clock.now)
-    leases.renew(runtime.database, worker_id)
-    made = grant(runtime, MOST_NANODOLLARS - 1, daily_cost)
-    priced = ask(claims, worker_id, Need(10, 20, 16, price=Price(1, 1)), call_id=id_at(clock.now))
-    assert isinstance(runtime.writer.submit(priced), Grant)
-    for _ in range(10):
-        grants.withdraw_grant(runtime, command_actor(), made.id)
-        with suppress(InvalidInput):
-            made = grant(runtime, MOST_NANODOLLARS - 1, daily_cost)
-    assert audit.run(runtime) == []
-
-
-def test_a_window_has_so_many_grants_that_admissions_read_them_in_no_time(
-    runtime: Runtime, claims: Claims, clock: HandClock
-) -> None:
-    for number in range(MOST_GRANTS):
-        made = grant(runtime, 1)
-        if number % 2:
-            grants.withdraw_grant(runtime, command_actor(), made.id)
-    with pytest.raises(InvalidInput, match="larger"):
-        grant(runtime, 1)
-    limit(runtime, 1, MONTHLY, user="demo")
-    grant(runtime, 1, MONTHLY)
-    clock.advance(86_400)
-    grant(runtime, 1)

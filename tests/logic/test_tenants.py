@@ -12,12 +12,12 @@ from sqlalchemy import insert, select, update
 
 from chatapi.domain.effective_limits import LimitPlace
 from chatapi.domain.limits import Metric
-from chatapi.domain.principals import Claims, Role, Status
+from chatapi.domain.principals import Role, Status
 from chatapi.domain.user_csv import InvalidUserFile, parse
 from chatapi.domain.windows import Window, Zone
 from chatapi.errors import ChatAPIError, InvalidCredentials, InvalidInput
-from chatapi.logic import limits, tenants, tokens, user_imports, users
-from chatapi.logic.actors import command_actor, find_actor
+from chatapi.logic import limits, tenants, tokens, users
+from chatapi.logic.actors import command_actor
 from chatapi.logic.effective_limits import standings_of
 from chatapi.logic.passwords import Hasher
 from chatapi.logic.runtime import Runtime
@@ -290,19 +290,3 @@ def test_the_statements_name_the_tenant(runtime: Runtime) -> None:
     with runtime.database.read() as connection:
         rows = connection.execute(select(tenants_table.c.name, tenants_table.c.status)).all()
     assert {row.name: row.status for row in rows} == {"one": "disabled", "two": "active"}
-
-
-def test_a_file_of_a_tenant_whose_name_is_another_one_s_by_now_makes_nothing_there(runtime: Runtime) -> None:
-    """It names its tenant, and whoever sends it may reach that one by its id."""
-    acme = administration.add_tenant(runtime, "acme")
-    administration.add_user(runtime, "boss", tenant="acme", role=Role.ADMIN)
-    made = login(runtime, "boss").access_token
-    boss = find_actor(runtime, Claims(made.tenant_id, made.user_id, made.jti), "198.51.100.1")
-    rows = parse(io.StringIO("username,password\nnew,secret\n"), "acme")
-    tenants.change_tenant(runtime, command_actor(), acme.id, name="renamed")
-    for others in (0, 1):
-        with pytest.raises(InvalidUserFile, match="tenant must be 'acme'"):
-            user_imports.import_users(runtime, boss, rows, only=acme)
-        assert len(tenants.list_tenants(runtime)) == 1 + others and set(found(runtime)) == {"boss"}
-        if not others:
-            administration.add_tenant(runtime, "acme")
