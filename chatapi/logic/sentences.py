@@ -119,7 +119,8 @@ def _cost(call: Explained) -> list[str]:
     if cost is None:
         return ["What it cost is not known, because something that it used has no price; that is not the same as free."]
     if price is None:
-        return [f"It cost {in_dollars(cost)}. By which price is not known here: its upstream or price is not configured."]
+        unknown = "By which price is not known here: its upstream or price is not configured."
+        return [f"It cost {in_dollars(cost)}. {unknown}"]
     since = "" if price.since is None else f" since {price.since}"
     each = [f"{in_dollars(value)} {kind}" for kind, value in per_million(call).items() if value is not None]
     told = [f"It cost {in_dollars(cost)}. A million tokens cost: {', '.join(each)} ({price.source}{since})."]
