@@ -7,11 +7,12 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
-from flask import Response, request
+from flask import Response, g, request
 
 from chatapi.domain.limits import Denial
 from chatapi.domain.user_csv import InvalidUserFile
 from chatapi.domain.windows import Window
+from chatapi.endpoint.context import runtime
 from chatapi.errors import (
     ChatAPIError,
     Forbidden,
@@ -32,9 +33,11 @@ from chatapi.errors import (
     UpstreamRefused,
     UpstreamTimeout,
 )
+from chatapi.logic.denials import denial_id, denial_record
 
 LONG_WAIT_S = 60  # beyond this, an SDK's own tries within seconds cannot help
 PASSED_ON = frozenset({400, 404, 409, 413, 415, 422})  # an upstream's refusals that are about the request itself
+DENIAL = "x-chatapi-denial"
 PROBLEM_JSON = "application/problem+json"
 SORRY = "申し訳ありませんが、エラーが発生しました。"
 
@@ -180,25 +183,14 @@ def problem(error: ChatAPIError, status: int) -> dict[str, object]:
     return told
 
 
-def _denied(denial: Denial) -> dict[str, Any]:
-    """A denial for programs; the SDKs pass over what they do not know. Amounts of cost are nano-dollars."""
-    standing, limit = denial.standing, denial.standing.limit
-    at_once = limit.window is Window.AT_ONCE
-    return {
-        "kind": denial.kind.value,
-        "limit": {
-            "scope": limit.scope.value,
-            "metric": limit.metric.value,
-            "window": limit.window.value,
-            "model": limit.model or None,
-            "value": limit.value,
-            "granted": limit.granted,
-        },
-        "used": standing.used,
-        "held": standing.held,
-        "needed": denial.needed,
-        "resets_at": None if at_once else f"{standing.resets_at:%Y-%m-%dT%H:%M:%SZ}",
-    }
+def _denied(denial: Denial) -> dict[str, object]:
+    """A denial for programs; the SDKs pass over what they do not know."""
+    return {"id": _denial_id(denial)} | denial_record(denial)
+
+
+def _denial_id(denial: Denial) -> str:
+    """By which it is explained again; only calls are denied, so somebody has been let in."""
+    return denial_id(runtime().settings.secret, g.claims, denial)
 
 
 def _challenge() -> str:
@@ -211,6 +203,7 @@ def _add_headers(response: Response, error: ChatAPIError, dialect: Dialect) -> N
     wait_s = getattr(error, "retry_after_s", None)
     if isinstance(error, QuotaDenied):
         wait_s = error.denial.retry_after_s
+        response.headers[DENIAL] = _denial_id(error.denial)
     if wait_s is not None:
         response.headers["Retry-After"] = str(wait_s)
     if isinstance(error, InvalidAccessToken | UnknownAccessToken):

@@ -18,7 +18,7 @@ from chatapi.endpoint.context import runtime
 from chatapi.endpoint.dialects import json_response
 from chatapi.endpoint.policy import Auth, PolicedBlueprint, claims
 from chatapi.errors import InvalidRequest
-from chatapi.logic import explain, me
+from chatapi.logic import denials, explain, me
 from chatapi.logic.me import CallState, Wanted
 from chatapi.logic.sentences import sentences
 
@@ -76,8 +76,11 @@ def calls() -> Response:
 
 @blueprint.get("/v1/me/calls/<call_id>")
 def call(call_id: str) -> Response:
-    """One call, explained."""
+    """One call, explained; or a denial, whose id says all of it."""
     _asked()
+    if call_id.startswith(denials.PREFIX):
+        me.require(runtime(), claims())
+        return json_response(denials.read_denial(runtime().settings.secret, call_id, claims()).as_record())
     found = explain.own_call(runtime(), claims(), call_id)
     return json_response(explain.as_record(found) | {"sentences": sentences(found)})
 

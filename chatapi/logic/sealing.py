@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 SALT_BYTES = 32
 REPLIES = b"chatapi idempotency: replies"
 DIGESTS = b"chatapi idempotency: digests"
+DENIALS = b"chatapi denials: signatures"
 NONCE = bytes(12)  # of a key that seals once
 REMEMBERED = 4096  # opened secrets
 
@@ -50,9 +51,19 @@ def digester(secret: str) -> hmac.HMAC:
     return hmac.new(_digest_key(secret), digestmod=hashlib.sha256)
 
 
+def signer(secret: str) -> hmac.HMAC:
+    """The same for what is given out, to be known again."""
+    return hmac.new(_signing_key(secret), digestmod=hashlib.sha256)
+
+
 @lru_cache(maxsize=1)
 def _digest_key(secret: str) -> bytes:
     return _key(secret, b"", DIGESTS)
+
+
+@lru_cache(maxsize=1)
+def _signing_key(secret: str) -> bytes:
+    return _key(secret, b"", DENIALS)
 
 
 def _key(secret: str, salt: bytes, what: bytes) -> bytes:

@@ -68,6 +68,8 @@ def schemas() -> Piece:
         "Call": _whole(call),
         "ExplainedCall": _whole(call | _explained_fields()),
         "Denial": _denial(),
+        "ExplainedDenial": _explained_denial(),
+        "Explained": {"anyOf": [schema("ExplainedCall"), schema("ExplainedDenial")]},
     }
 
 
@@ -211,6 +213,19 @@ def _attempt() -> Piece:
 
 
 def _denial() -> Piece:
+    return _whole(_denial_fields(), "Which limit denied the call.")
+
+
+def _explained_denial() -> Piece:
+    more = {
+        "object": {"const": "denial"},
+        "denied_at": _instant("When it was decided."),
+        "sentences": array(string(minLength=1), "The same for people."),
+    }
+    return _whole(_denial_fields() | more, "A denial whose id was asked for.")
+
+
+def _denial_fields() -> Piece:
     limit = {
         "scope": one_of_words(list(Scope)),
         "metric": one_of_words(list(Metric)),
@@ -219,17 +234,15 @@ def _denial() -> Piece:
         "value": integer("Requests, tokens or nano-dollars."),
         "granted": integer("How much of that was granted for the window that is open only."),
     }
-    return _whole(
-        {
-            "kind": one_of_words(list(DenialKind), "Used up, held by calls in flight, or more than is ever allowed."),
-            "limit": _whole(limit),
-            "used": integer(),
-            "held": integer("Set aside for calls in flight."),
-            "needed": integer("What this call would have needed, at least."),
-            "resets_at": nullable(_instant("When the window ends; null for what is limited at once.")),
-        },
-        "Which limit denied the call.",
-    )
+    return {
+        "id": string("By which it is explained again: the decision itself, signed.", pattern="^denial_[\\w-]+$"),
+        "kind": one_of_words(list(DenialKind), "Used up, held by calls in flight, or more than is ever allowed."),
+        "limit": _whole(limit),
+        "used": integer(),
+        "held": integer("Set aside for calls in flight."),
+        "needed": integer("What this call would have needed, at least."),
+        "resets_at": nullable(_instant("When the window ends; null for what is limited at once.")),
+    }
 
 
 def _query(name: str, description: str, piece: Piece, example: str) -> Piece:
@@ -268,7 +281,10 @@ def _calls() -> Piece:
 
 
 def _call() -> Piece:
-    more = "How it was bounded, which counters held it, each attempt, what it was charged at which price, and why."
-    made = operation(TAG, "explain_my_call", "One of your calls, explained", more, _answer("ExplainedCall", 404))
+    more = (
+        "How it was bounded, which counters held it, each attempt, what it was charged at which price, and why. Or a "
+        "denial of yours: its id, which `error.chatapi` and `x-chatapi-denial` of a 429 have, is the signed decision."
+    )
+    made = operation(TAG, "explain_my_call", "One of your calls, explained", more, _answer("Explained", 404))
     given = {"name": "call_id", "in": "path", "required": True, "description": "Its id.", "schema": string(minLength=1)}
     return made | {"parameters": [given | {"example": AN_ID}]}

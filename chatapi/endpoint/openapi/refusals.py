@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chatapi.endpoint.dialects import PROBLEM_JSON, SORRY, Dialect
+from chatapi.endpoint.dialects import DENIAL, PROBLEM_JSON, SORRY, Dialect
 from chatapi.endpoint.openapi.pieces import JSON, Piece, array, integer, nullable, obj, ref, reply, schema, string
 
 REQUEST_ID = "X-Request-Id"
@@ -75,6 +75,8 @@ def _refusal(dialect: Dialect, status: int) -> Piece:
         headers[RETRY_AFTER] = ref("headers", RETRY_AFTER)
     elif status in {409, 429, 502, 504}:
         headers[RETRY_AFTER] = ref("headers", "Retry-After-if-known")
+    if status == 429 and dialect is not Dialect.PROBLEM:
+        headers[DENIAL] = ref("headers", DENIAL)
     if is_openai and status in {409, 429, 502, 503}:
         headers["x-should-retry"] = ref("headers", "x-should-retry")
     if is_openai and status not in PROTOCOL | {401, 500, 503}:
@@ -94,6 +96,11 @@ def headers() -> Piece:
         "WWW-Authenticate": _header("RFC 6750.", string(pattern='^Bearer( error="invalid_token")?$')),
         "x-should-retry": _header(
             "`false` where an SDK's own tries within seconds cannot help.", string(enum=["false"]), required=False
+        ),
+        DENIAL: _header(
+            "The id of the denial, where a limit denied a call: `GET /v1/me/calls/{id}` explains it.",
+            string(pattern="^denial_[\\w-]+$"),
+            required=False,
         ),
         "x-chatapi-clamped": _header(
             "To how many tokens a limit shortened each choice, where one did.", integer(), required=False
