@@ -9,7 +9,8 @@ import base64
 import binascii
 import hmac
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import orjson
 
@@ -22,6 +23,7 @@ from chatapi.logic.sealing import signer
 
 PREFIX = "denial_"
 VERSION = 1
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SIGNATURE_BYTES = 16
 LONGEST = 4000  # characters of an id
 ABSENT = "There is no such denial, or it is of another installation."
@@ -44,9 +46,10 @@ class ExplainedDenial:
 def denial_id(secret: str, claims: Claims, denial: Denial) -> str:
     """The id of a denial."""
     standing, limit = denial.standing, denial.standing.limit
-    told = [VERSION, *claims, limit.scope.value, limit.metric.value, limit.window.value, limit.value, limit.model]
-    told += [limit.granted, standing.used, standing.held, denial.needed, denial.retry_after_s]
-    content = orjson.dumps([*told, standing.resets_at, standing.measured_at])
+    told = [VERSION, limit.scope.value, limit.metric.value, limit.window.value, limit.value, limit.model, limit.granted]
+    told += [standing.used, standing.held, denial.needed, denial.retry_after_s]
+    instants = (_microseconds(standing.resets_at), _microseconds(standing.measured_at))
+    content = b"".join(UUID(each).bytes for each in claims) + orjson.dumps([*told, *instants])
     return PREFIX + base64.urlsafe_b64encode(_signature(secret, content) + content).rstrip(b"=").decode()
 
 
@@ -64,14 +67,16 @@ def read_denial(secret: str, text: str, claims: Claims | None = None) -> Explain
     content = _content(secret, text)
     if content is None:
         raise NotFound(ABSENT)
-    (version, tenant_id, user_id, jti, scope, metric, window, value, model, *rest) = orjson.loads(content)
-    granted, used, held, needed, retry_after_s, resets_at, measured_at = rest
-    if version != VERSION or (claims is not None and claims[:2] != (tenant_id, user_id)):
+    whose = Claims(*(str(UUID(bytes=content[place : place + 16])) for place in (0, 16, 32)))
+    if claims is not None and claims[:2] != whose[:2]:
         raise NotFound(ABSENT)
+    version, scope, metric, window, value, model, granted, *numbers = orjson.loads(content[48:])
+    if version != VERSION:
+        raise NotFound(ABSENT)
+    used, held, needed, retry_after_s, resets_at, measured_at = numbers
     limit = Limit(Scope(scope), Metric(metric), Window(window), value, model, granted)
-    instants = (datetime.fromisoformat(resets_at), datetime.fromisoformat(measured_at))
-    denial = Denial(Standing(limit, used, held, *instants), needed, retry_after_s)
-    return ExplainedDenial(text, Claims(tenant_id, user_id, jti), denial)
+    standing = Standing(limit, used, held, _instant(resets_at), _instant(measured_at))
+    return ExplainedDenial(text, whose, Denial(standing, needed, retry_after_s))
 
 
 def denial_record(denial: Denial) -> Record:
@@ -92,6 +97,14 @@ def denial_record(denial: Denial) -> Record:
         "needed": denial.needed,
         "resets_at": None if limit.window is Window.AT_ONCE else f"{standing.resets_at:%Y-%m-%dT%H:%M:%SZ}",
     }
+
+
+def _microseconds(instant: datetime) -> int:
+    return (instant - EPOCH) // timedelta(microseconds=1)
+
+
+def _instant(microseconds: int) -> datetime:
+    return EPOCH + timedelta(microseconds=microseconds)
 
 
 def _signature(secret: str, content: bytes) -> bytes:

@@ -45,6 +45,7 @@ SAME_SHAPE = [
     r"command:[\w-]+",
     r"127\.0\.0\.1:\d+",
     r"whsec_\S+",
+    r"denial_[\w-]+",
 ]
 _VARIES = re.compile("|".join(["…", *SAME_SHAPE]))
 
