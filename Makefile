@@ -31,10 +31,10 @@ run: install  ## Migrate and serve; without a configured upstream, with the demo
 # Each of the many processes would compile all of the project again.
 test coverage: export PYTHONDONTWRITEBYTECODE =
 test: install  ## Run the whole test suite, PostgreSQL included
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 coverage: install  ## Run the whole test suite and show which branches it takes (a third slower)
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(ARGS)
 
 check: install  ## Check style, types and layers
 	@$(BIN)/ruff check
