@@ -35,11 +35,6 @@ def csv_lines(columns: Sequence[Cell], rows: Iterable[Sequence[Cell]]) -> Iterat
         yield line
 
 
-def csv_line(cells: Sequence[Cell]) -> str:
-    """One line with its end."""
-    return next(csv_lines(cells, ()))
-
-
 class _Back:
     """Gives back what is written: a writer of CSV returns what the file's `write` does."""
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from enum import Enum
 from typing import Any
-from uuid import UUID
 
 import jwt
 from flask import Blueprint, Response, current_app, g, request
 from flask.globals import request_ctx
 from flask.sansio.app import App
 
+from chatapi.domain.names import is_id
 from chatapi.domain.principals import Claims
 from chatapi.endpoint.verified_access_tokens import VerifiedAccessTokens, digest_of
 from chatapi.errors import InvalidAccessToken, UnknownAccessToken
@@ -108,11 +108,3 @@ def claims() -> Claims:
     """The claims that this request was let in with."""
     found: Claims = g.claims
     return found
-
-
-def is_id(value: str) -> bool:
-    """Whether this is an id as the ledger writes them."""
-    try:
-        return str(UUID(value)) == value
-    except ValueError:
-        return False

@@ -17,16 +17,17 @@ from flask.sansio.app import App
 from werkzeug.routing import BaseConverter
 
 from chatapi.domain.actors import Actor
+from chatapi.domain.names import is_id
 from chatapi.domain.principals import Role
 from chatapi.endpoint.context import runtime
-from chatapi.endpoint.policy import Auth, PolicedBlueprint, claims, is_id
+from chatapi.endpoint.policy import Auth, PolicedBlueprint, claims
 from chatapi.endpoint.shapes import Body, Query, Reply, read_body, read_query
 from chatapi.errors import Forbidden, NotFound
 from chatapi.logic.actors import find_actor
 
 Handler = Callable[..., Any]
-NAMES = frozenset({"model", "month", "upstream", "begins_at"})
-"""Parts of paths that are no ids."""
+ID = "_id"
+"""The end of the names of what are ids in paths and in the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +110,8 @@ class Resources(PolicedBlueprint):
         of_replies = (media,) if isinstance(media, str) else media
 
         def enter(handler: Handler) -> Handler:
-            read = _read(handler, path)
-            done = status or (204 if get_type_hints(handler)["return"] is type(None) else 200)
+            usual, read = _read(handler, path)
+            done = status or usual
             told = Operation(method, path, needs, summary, description, done, of_replies, body_media, **read)
             self.operations.append(told)
             rule = re.sub(r"\{(\w+_id)\}", r"<id:\1>", path).replace("{", "<").replace("}", ">")
@@ -120,11 +121,11 @@ class Resources(PolicedBlueprint):
         return enter
 
 
-def _read(handler: Handler, path: str) -> dict[str, Any]:
-    """What a handler's signature says of its operation."""
+def _read(handler: Handler, path: str) -> tuple[int, dict[str, Any]]:
+    """The usual status of success, and what else a handler's signature says of its operation."""
     hints = get_type_hints(handler)
     given = hints.get("return")
-    return {
+    return 204 if given is type(None) else 200, {
         "name": handler.__name__,
         "body": hints.get("body"),
         "query": hints.get("query"),
@@ -163,8 +164,8 @@ def _admit(operation: Operation, path: dict[str, str]) -> Actor:
     if actor.is_named and operation.needs is not Role.USER:
         raise Forbidden("Administration takes the access token that /token gives; yours was made by name, for calls.")
     for name, value in path.items():
-        if name not in NAMES and not is_id(value):
-            raise NotFound(f"There is no such {name.removesuffix('_id').replace('_', ' ')}.")
+        if name.endswith(ID) and not is_id(value):
+            raise NotFound(f"There is no such {name.removesuffix(ID).replace('_', ' ')}.")
     tenant_id = path.get("tenant_id")
     if tenant_id is not None and not actor.reaches(tenant_id):
         raise NotFound("There is no such tenant.")

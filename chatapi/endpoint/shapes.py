@@ -23,9 +23,8 @@ from pydantic import (
     ValidationError,
 )
 
-from chatapi.domain.names import can_be_kept
+from chatapi.domain.names import can_be_kept, is_id
 from chatapi.endpoint.bodies import json_object
-from chatapi.endpoint.policy import is_id
 from chatapi.errors import InvalidFields, InvalidRequest
 from chatapi.logic.explain import utc
 

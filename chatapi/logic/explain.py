@@ -15,6 +15,7 @@ from chatapi.domain.calls import AttemptState, CallState, Charge, HeldCall
 from chatapi.domain.counters import CounterKey, Left, change_of, kept_counters, named_counters
 from chatapi.domain.effective_limits import named_by
 from chatapi.domain.limits import Amount
+from chatapi.domain.names import is_id
 from chatapi.domain.prices import ModelPrice
 from chatapi.domain.principals import Claims
 from chatapi.domain.retention import EPOCH
@@ -89,7 +90,7 @@ def own_call(runtime: Runtime, claims: Claims, call_id: str) -> Explained:
     with runtime.database.read() as connection:
         if me.find_person(connection, runtime.database, claims) is None:
             raise UnknownAccessToken
-        kept = explain.find_call(connection, call_id, claims) if _is_id(call_id) else None
+        kept = explain.find_call(connection, call_id, claims) if is_id(call_id) else None
         if kept is None:
             raise InvalidRequest(_absent(connection, call_id), param="id", code="call_not_found", status=404)
         return _explained(runtime, connection, kept)
@@ -104,7 +105,7 @@ def any_call(runtime: Runtime, call_id: str) -> Explained:
     """
     call_id = call_id.lower()
     with runtime.database.read() as connection:
-        kept = explain.find_call(connection, call_id) if _is_id(call_id) else None
+        kept = explain.find_call(connection, call_id) if is_id(call_id) else None
         if kept is None:
             raise InvalidInput(_absent(connection, call_id))
         return _explained(runtime, connection, kept)
@@ -252,16 +253,9 @@ def _attempt_record(call: Explained, place: int) -> Record:
 def _absent(connection: Transaction, call_id: str) -> str:
     """That there is no such call, and whether there may have been one."""
     since = explain.calls_since(connection)
-    if since and _is_id(call_id):
+    if since and is_id(call_id):
         made_at = EPOCH.timestamp() + (UUID(call_id).int >> 80) / 1000
         made_on = datetime.fromtimestamp(min(made_at, 4e9), UTC).date().isoformat()
         if made_on <= since:
             return f"There is no call of this id. Calls of days before {since} have been deleted; usage by day is kept."
     return "There is no call of this id."
-
-
-def _is_id(text: str) -> bool:
-    try:
-        return str(UUID(text)) == text
-    except ValueError:
-        return False

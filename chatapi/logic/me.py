@@ -119,16 +119,6 @@ def calls(runtime: Runtime, claims: Claims, wanted: Wanted) -> tuple[list[Record
     return [call_record(call) for call in page.calls], page.last, since or None
 
 
-def require(runtime: Runtime, claims: Claims) -> None:
-    """See that the access token is in force.
-
-    Raises:
-        UnknownAccessToken, DatabaseUnavailable: as above.
-    """
-    with runtime.database.read() as connection:
-        _person(runtime, connection, claims)
-
-
 def _person(runtime: Runtime, connection: Transaction, claims: Claims) -> Person:
     person = me.find_person(connection, runtime.database, claims)
     if person is None:

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatapi.domain.csv_cells import FORMULA_STARTS, csv_line, csv_lines
+from chatapi.domain.csv_cells import FORMULA_STARTS, csv_lines
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_a_text_that_a_spreadsheet_would_run_gets_an_apostrophe(start: str) -> None:
-    [[cell]] = csv.reader(io.StringIO(csv_line([f'{start}cmd|"/c calc"!A1']), newline=""))
+    [[cell]] = csv.reader(io.StringIO(next(csv_lines([f'{start}cmd|"/c calc"!A1'], ())), newline=""))
     assert cell == f'\'{start}cmd|"/c calc"!A1'
 
 
 def test_numbers_stay_numbers_and_nothing_is_empty() -> None:
-    assert csv_line([-5, 12, Decimal("-0.000000001"), Decimal("1E+3"), None, "-5", "5"]) == (
+    assert next(csv_lines([-5, 12, Decimal("-0.000000001"), Decimal("1E+3"), None, "-5", "5"], ())) == (
         "-5,12,-0.000000001,1000,,'-5,5\r\n"
     )
 

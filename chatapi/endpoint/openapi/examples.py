@@ -12,7 +12,7 @@ OF_FORMATS = {"date-time": "2026-12-01T00:00:00Z", "date": "2026-12-01", "uuid":
 OF_TYPES = {"boolean": True, "array": [], "object": {}, "null": None, "number": 1}
 EXAMPLES = {"text/csv": "username,password\nada,correct horse battery staple\n"}
 """Of bodies that are no JSON."""
-PARTS = {"month": "2026-11", "model": "gpt-4o-mini", "upstream": "openai", "begins_at": OF_FORMATS["date-time"]}
+PARTS = {"month": "2026-11", "upstream": "openai"}
 """Of parts of paths."""
 
 
