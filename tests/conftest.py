@@ -16,6 +16,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from chatapi.upstream.demo import DemoServer
 from tests.concurrency.world import LastingDatabase
 from tests.support.faults import FaultyUpstream
 from tests.support.gateway import SHARED_SETTINGS, Gateway, MakeGateway
@@ -159,6 +161,16 @@ def faults() -> Iterator[FaultyUpstream]:
     upstream = FaultyUpstream()
     yield upstream
     upstream.close()
+
+
+@pytest.fixture(scope="session")
+def demo_url() -> Iterator[str]:
+    """The demo upstream, which answers every endpoint and never fails."""
+    server = DemoServer("127.0.0.1", 0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server.base_url
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture(scope="session")

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import base64
 import io
-import threading
 from collections.abc import Iterator
 
 import openai
 import pytest
 
 from chatapi.upstream import tokens
-from chatapi.upstream.demo import DemoServer
 from tests.support.gateway import SHARED_SETTINGS, Gateway, MakeGateway
 from tests.support.ledger import await_endings, endings
 
@@ -22,15 +20,6 @@ SOUND = b"RIFF" + bytes(range(256)) * 800
 PNG = b"\x89PNG" + bytes(3000)
 PROMPT = "Say something about the sea, please."
 WAIT_S = 5
-
-
-@pytest.fixture(scope="module")
-def demo_url() -> Iterator[str]:
-    server = DemoServer("127.0.0.1", 0)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server.base_url
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.fixture(scope="module")

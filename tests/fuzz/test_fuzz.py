@@ -10,13 +10,10 @@ import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from chatapi.upstream.demo import DemoServer
 from tests.support.gateway import SHARED_SETTINGS, Gateway, MakeGateway
 from tests.support.office import open_office
 from tests.support.postgres import FreshDatabase
@@ -30,16 +27,6 @@ SHORTEST_RUN = ("--phases=examples", "--seed=1", "--generation-deterministic")
 """Of administration, whose every route `tests/contract/test_admin_table.py` asks as everybody."""
 LONG_RUN = ("--phases=examples,coverage,fuzzing", "--generation-database=none", "--max-time=200")
 PATIENCE_S = 280 if LONG else 150
-
-
-@pytest.fixture(scope="module")
-def demo_url() -> Iterator[str]:
-    """An upstream that answers every endpoint, and never fails."""
-    server = DemoServer("127.0.0.1", 0)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server.base_url
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.fixture(scope="module")
