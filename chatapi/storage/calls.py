@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -15,6 +14,7 @@ from sqlalchemy import (
     Integer,
     RowMapping,
     Text,
+    Update,
     case,
     cast,
     func,
@@ -27,7 +27,7 @@ from sqlalchemy import (
 from chatapi.domain.calls import CallState, Charge, HeldCall
 from chatapi.domain.principals import Claims
 from chatapi.storage.columns import ID, Row, UtcDateTime
-from chatapi.storage.given import Kind, Statement, Types, stamp
+from chatapi.storage.given import Kind, Statement, Types, expected, stamp
 from chatapi.storage.tables import attempts, calls
 
 Place = tuple[str, str]  # a tenant's id and the call's
@@ -93,6 +93,11 @@ def move(connection: Connection, rows: Sequence[Row]) -> None:
     _MOVE.run(connection, rows)
 
 
+def move_held(connection: Connection, rows: Sequence[Row]) -> None:
+    """The same for calls that are expected to be held: the transaction fails unless they are. PostgreSQL only."""
+    _MOVE_HELD.run(connection, rows)
+
+
 def find(connection: Connection, tenant_id: str, call_id: str) -> HeldCall:
     """The call as it was admitted."""
     return held_call(
@@ -137,20 +142,20 @@ def sent(call: HeldCall) -> Row:
 
 
 def end_row(
-    connection: Connection,
     state: CallState,
     charge: Charge,
     ended: str,
     *,
-    ended_at: datetime | None,
-    expired_at: datetime | None,
+    ended_at: str | None,
+    expired_at: str | None,
 ) -> Row:
-    """The columns that say how a call ended and what it was charged. An absent instant stays what it was."""
+    """The columns that say how a call ended and what it was charged. Instants are as given rows carry them; an absent
+    one stays what it was."""
     usage = charge.usage
     return {
         "state": state.value,
-        "expired_at": expired_at and stamp(connection, expired_at),
-        "ended_at": ended_at and stamp(connection, ended_at),
+        "expired_at": expired_at,
+        "ended_at": ended_at,
         "ended": ended,
         "answered": charge.answered,
         "usage_source": usage.source.value,
@@ -203,7 +208,7 @@ def _lock(_kind: Kind, given: FromClause) -> list[Executable]:
     return [there.order_by(calls.c.tenant_id, calls.c.id).with_for_update(of=calls)]
 
 
-def _move(_kind: Kind, given: FromClause) -> list[Executable]:
+def _move(_kind: Kind, given: FromClause) -> list[Update]:
     values: Row = {name: given.c[name] for name in ENDED if name not in {"expired_at", "ended_at"}}
     for name in ("expired_at", "ended_at"):
         values[name] = func.coalesce(given.c[name], calls.c[name])
@@ -216,6 +221,13 @@ def _move(_kind: Kind, given: FromClause) -> list[Executable]:
     return [update(calls).where(*here).values(values), update(attempts).where(*its, known).values(outcome)]
 
 
+def _move_held(kind: Kind, given: FromClause) -> list[Executable]:
+    move_calls, move_attempts = _move(kind, given)
+    moved = move_calls.returning(calls.c.id).cte("moved")
+    everyone = select(func.count()).select_from(moved).scalar_subquery()
+    return [move_attempts, select(expected(everyone == select(func.count()).select_from(given).scalar_subquery()))]
+
+
 _INSERT_HELD = Statement({**ADMITTED, "attempt": Text(), **SENT}, _insert_held)
 _INSERT_ENDED = Statement({**ADMITTED, **ENDED}, _insert_ended, returns=True)
 _INSERT_ATTEMPTS = Statement(
@@ -223,3 +235,4 @@ _INSERT_ATTEMPTS = Statement(
 )
 _LOCK = Statement(PLACE, _lock, returns=True)
 _MOVE = Statement({**PLACE, "before": Text(), **ENDED, **ATTEMPT}, _move)
+_MOVE_HELD = Statement({**PLACE, "before": Text(), **ENDED, **ATTEMPT}, _move_held)

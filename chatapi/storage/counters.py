@@ -62,6 +62,11 @@ def add(connection: Connection, changes: Mapping[CounterKey, Counter]) -> Callab
     return lambda: _found(answer())
 
 
+def add_unread(connection: Connection, changes: Mapping[CounterKey, Counter]) -> None:
+    """The same for somebody who does not want to know."""
+    _ADD_ONLY.run(connection, [_row(key, changes[key]) for key in sorted(changes, key=_order)])
+
+
 def change(connection: Connection, changes: Mapping[CounterKey, Counter]) -> None:
     """The same for counters that only limits name: those that have no row are not kept, and stay so."""
     given = [_row(key, changes[key]) for key in sorted(changes, key=_order)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -15,17 +15,15 @@ from chatapi.domain.limits import NOTHING
 from chatapi.domain.principals import Claims
 from chatapi.domain.windows import Moment, Window
 from chatapi.storage import calls
+from chatapi.storage.calendar import Clock
 from chatapi.storage.calls import Place, place_of
 from chatapi.storage.columns import Row
 from chatapi.storage.counters import Sums
-from chatapi.storage.principals import Asker, Clock, Facts
+from chatapi.storage.given import stamp
+from chatapi.storage.principals import Asker, Rules
 from chatapi.storage.retention import calls_since
 
 EXPIRED = "expired"
-
-
-class GuessedWrong(Exception):
-    """Something is not as it was guessed: the transaction is to be rolled back and done again without guesses."""
 
 
 class End(NamedTuple):
@@ -59,10 +57,10 @@ class Ended:
         for (claims, day), change in changes.items():
             sums.add(kept_counters(claims, day), change)
 
-    def count_named(self, sums: Sums, facts: Mapping[Asker, Facts]) -> None:
-        """The same for the counters that only limits name. The facts were read after the others had been locked."""
+    def count_named(self, sums: Sums, rules: Mapping[Claims, Rules]) -> None:
+        """The same for the counters that only limits name. The rules were read after the others had been locked."""
         for call, left, charge, ended in self.ends:
-            named = facts[call.claims, call.worker_id].rules.named
+            named = rules[call.claims].named
             if named:
                 for key in named_counters(named, call.model, call.claims, call.day, call.admitted_at):
                     sums.add([key], change_of(key.window, left, charge, ended))
@@ -95,28 +93,18 @@ def end(connection: Connection, settlements: Sequence[Settlement], clock: Clock)
     return ended
 
 
-def expect(connection: Connection, settlements: Sequence[Settlement]) -> tuple[Ended, Callable[[datetime], None]]:
-    """The same on the guess that all of these calls are held, as nearly all are, so that nothing is waited for yet.
-
-    Returns:
-        What ends, and what writes it: it takes the instant, and raises `GuessedWrong` when a call is not held.
-    """
+def expect(connection: Connection, settlements: Sequence[Settlement], now: str) -> Ended:
+    """The same on the guess that all of these calls are held, as nearly all are: nothing is waited for, and the
+    transaction fails unless it is so. PostgreSQL only."""
     ended = Ended()
     first = _first_of_each(settlements, ended)
-    locked = calls.lock(connection, (place_of(settlement.call) for settlement in first))
+    if len(first) > 1:  # in order: an UPDATE of many rows has none
+        calls.lock(connection, (place_of(settlement.call) for settlement in first))
+    rows = [_place_row(place_of(each.call), CallState.HELD) | _end_row(each, now) for each in first]
+    calls.move_held(connection, rows)
     held = Charge()
     ended.ends = [End(each.call, Left(each.call.hold, held), each.charge, each.ended) for each in first]
-
-    def write(now: datetime) -> None:
-        states = locked()
-        if len(states) < len(first) or any(state is not CallState.HELD for state in states.values()):
-            raise GuessedWrong
-        calls.move(
-            connection,
-            [_place_row(place_of(each.call), CallState.HELD) | _end_row(connection, each, now) for each in first],
-        )
-
-    return ended, write
+    return ended
 
 
 def _first_of_each(settlements: Sequence[Settlement], ended: Ended) -> list[Settlement]:
@@ -132,12 +120,13 @@ def _leave(connection: Connection, settlements: list[Settlement], clock: Clock, 
     moved = set[Place]()
     for _ in range(2):  # a second look, should a row have appeared between the first one and our own insert
         locked = calls.lock(connection, (place_of(settlement.call) for settlement in settlements))
-        (now, _), states, rows = clock(), locked(), list[Row]()
+        (instant, _), states, rows = clock(), locked(), list[Row]()
+        now = stamp(connection, instant)
         for settlement in settlements:
             place = place_of(settlement.call)
             left = left_by(settlement.call, states[place]) if place in states else None
             if left is not None:
-                rows.append(_place_row(place, states[place]) | _end_row(connection, settlement, now))
+                rows.append(_place_row(place, states[place]) | _end_row(settlement, now))
                 ended.ends.append(End(settlement.call, left, settlement.charge, settlement.ended))
                 moved.add(place)
         calls.move(connection, rows)
@@ -149,7 +138,7 @@ def _leave(connection: Connection, settlements: list[Settlement], clock: Clock, 
 
 
 def _write_lost(
-    connection: Connection, settlements: list[Settlement], now: datetime, ended: Ended, moved: set[Place]
+    connection: Connection, settlements: list[Settlement], now: str, ended: Ended, moved: set[Place]
 ) -> list[Settlement]:
     """Write calls again whose rows were lost. Returns those whose rows have appeared meanwhile.
 
@@ -161,7 +150,7 @@ def _write_lost(
     rows = [
         calls.call_row(connection, settlement.call, settlement.state)
         | calls.sent(settlement.call)
-        | _end_row(connection, settlement, now, expired_at=now)
+        | _end_row(settlement, now, expired_at=now)
         for settlement in settlements
     ]
     written = calls.insert_ended(connection, rows) if rows else set()
@@ -188,7 +177,7 @@ def abandon(
             continue
         call = HeldCall.of(admission, moment, 0)
         settlement = Settlement(call, CallState.RELEASED, Charge(), ABANDONED, AttemptState.REFUSED)
-        row = calls.call_row(connection, call, CallState.RELEASED) | _end_row(connection, settlement, moment.now)
+        row = calls.call_row(connection, call, CallState.RELEASED) | _end_row(settlement, stamp(connection, moment.now))
         row |= calls.sent(call)
         if not calls.insert_ended(connection, [row]):
             there = calls.find(connection, *place_of(call))
@@ -206,7 +195,7 @@ def expire(connection: Connection, doomed: Sequence[HeldCall], now: datetime) ->
         ended.news.append(held)
         if held:
             charge = Charge.at_hold(call)
-            end = calls.end_row(connection, CallState.EXPIRED, charge, EXPIRED, ended_at=None, expired_at=now)
+            end = calls.end_row(CallState.EXPIRED, charge, EXPIRED, ended_at=None, expired_at=stamp(connection, now))
             attempt = {"attempt": None, "upstream_id": None, "number": None}
             rows.append(_place_row(place_of(call), CallState.HELD) | end | attempt)
             ended.ends.append(End(call, Left(call.hold, Charge()), charge, EXPIRED))
@@ -218,12 +207,8 @@ def _place_row(place: Place, before: CallState) -> Row:
     return {"tenant_id": place[0], "id": place[1], "before": before.value}
 
 
-def _end_row(
-    connection: Connection, settlement: Settlement, now: datetime, *, expired_at: datetime | None = None
-) -> Row:
-    row = calls.end_row(
-        connection, settlement.state, settlement.charge, settlement.ended, ended_at=now, expired_at=expired_at
-    )
+def _end_row(settlement: Settlement, now: str, *, expired_at: str | None = None) -> Row:
+    row = calls.end_row(settlement.state, settlement.charge, settlement.ended, ended_at=now, expired_at=expired_at)
     row["attempt"], row["upstream_id"] = settlement.attempt.value, settlement.upstream_id
     row["number"] = settlement.number
     return row

@@ -27,7 +27,7 @@ from chatapi.settings import Settings
 from chatapi.storage import postgresql
 from chatapi.storage.database_url import read_database_url
 from chatapi.storage.gate import Gate
-from chatapi.storage.given import KINDS, read_stamp, sqlite_of
+from chatapi.storage.given import KINDS, NOW, read_stamp, sqlite_of, stamp
 
 LOCK_WAIT_S = 2.0
 KEPT_FOR_READING = 2  # of the connections of a pool
@@ -80,6 +80,10 @@ class Database:
     def instant(self, connection: Connection, read: datetime) -> datetime:
         """What the database's clock said in a statement of one's own."""
         return read if self._clock is None else self._clock(connection)
+
+    def began(self, connection: Connection) -> str:
+        """When this transaction began, as given rows carry it to PostgreSQL."""
+        return NOW if self._clock is None else stamp(connection, self._clock(connection))
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -23,6 +23,7 @@ from sqlalchemy import (
     FromClause,
     String,
     bindparam,
+    case,
     cast,
     column,
     func,
@@ -42,6 +43,8 @@ Build = Callable[["Kind", FromClause], Sequence[Executable]]
 Text = tuple[str, Callable[[Row], Any]]  # a statement as the driver takes it, and what it takes of a row
 Answer = Callable[[], Sequence[Any]]  # waits for the rows that a statement gives back
 ROWS = "given_rows"
+NOW = "now"
+"""As a given row carries the instant at which PostgreSQL's transaction began. Source: its manual, "Date/Time Types"."""
 
 
 class Kind:
@@ -87,6 +90,11 @@ def insert_for(connection: Connection) -> Any:
 
 
 KINDS = {is_sqlite: Kind(is_sqlite=is_sqlite) for is_sqlite in (True, False)}
+
+
+def expected(condition: ColumnElement[bool]) -> ColumnElement[Any]:
+    """A value that PostgreSQL cannot compute unless the condition is true. The exchange says so: `GuessedWrong`."""
+    return literal_column("1") / case((condition, literal_column("1")), else_=literal_column("0"))
 
 
 class Statement:

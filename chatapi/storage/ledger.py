@@ -20,10 +20,12 @@ from chatapi.domain.principals import Claims
 from chatapi.domain.windows import Moment
 from chatapi.storage import calls, counters, ending, principals, rollups
 from chatapi.storage.asking import Asking, standings_of
+from chatapi.storage.calendar import Calendar, Clocked
 from chatapi.storage.counters import Sums
-from chatapi.storage.ending import Ended, GuessedWrong
+from chatapi.storage.ending import Ended
 from chatapi.storage.engine import Database
-from chatapi.storage.principals import Calendar, RuleBook
+from chatapi.storage.postgresql import GuessedWrong
+from chatapi.storage.principals import NO_LIMITS, RuleBook
 from chatapi.storage.tickets import tenant_of
 
 
@@ -43,27 +45,33 @@ class Ledger:
         self._book = RuleBook(defaults)
         self._calendar = Calendar(database)
 
-    def write(self, connection: Connection, items: Sequence[Item]) -> list[Decision | bool]:
+    def write(self, connection: Connection, items: Sequence[Item], *, guessing: bool = True) -> list[Decision | bool]:
         """Write a batch: what gives back comes first, then the admissions in their order.
+
+        Args:
+            connection: in a transaction.
+            items: the batch.
+            guessing: whether it may be guessed, where that saves round trips, what is likely to be found.
 
         Returns:
             Of each admission the decision; of a settlement or abandonment whether it was news, and no replay. A batch
             that changes nothing, because all of it is denied or known, is rolled back.
 
         Raises:
+            GuessedWrong: now, or by the commit.
             SQLAlchemyError, TypeError, ValueError: an item is wrong in itself. Nobody can say which: split the batch.
         """
         admissions = [item for item in items if isinstance(item, Admission)]
         settlements = [item for item in items if isinstance(item, Settlement)]
         doubtful = [item for item in items if isinstance(item, Abandonment)]
         tenants = {tenant_of(item) for item in items}
-        guessed = None if doubtful or self.database.is_sqlite else self._calendar.guess(connection, tenants)
-        try:
-            ended, decisions = self._write(connection, admissions, settlements, doubtful, tenants, guessed)
-        except GuessedWrong:
-            connection.rollback()
-            connection.begin()
-            ended, decisions = self._write(connection, admissions, settlements, doubtful, tenants, None)
+        guessed = None
+        if guessing and not doubtful and not self.database.is_sqlite:
+            guessed = self._calendar.guess(connection, tenants)
+        if guessed is None:
+            ended, decisions = self._write(connection, admissions, settlements, doubtful, tenants)
+        else:
+            ended, decisions = self._write_guessing(connection, admissions, settlements, guessed)
         news, decided = iter(ended.news), iter(decisions)
         return [
             next(decided) if isinstance(item, Admission) else isinstance(item, Abandonment) or next(news)
@@ -77,33 +85,46 @@ class Ledger:
         settlements: Sequence[Settlement],
         doubtful: Sequence[Abandonment],
         tenants: set[str],
-        guessed: Mapping[str, Moment] | None,
     ) -> tuple[Ended, list[Decision]]:
-        """Write a batch; with a guess of what time it is at its tenants in two round trips.
+        """Write a batch step by step."""
+        clock = self._calendar.ask(connection, tenants)
+        there = ending.abandon(connection, doubtful, clock()[1]) if doubtful else []
+        ended = ending.end(connection, [*settlements, *there], clock)
+        now, moments = clock()
+        asking = Asking(admissions, moments, self.lease_s)
+        decisions = self._count(connection, ended, asking, lambda _: now)
+        if not (asking.held or ended.ends or doubtful):
+            connection.rollback()
+        return ended, decisions
+
+    def _write_guessing(
+        self,
+        connection: Connection,
+        admissions: Sequence[Admission],
+        settlements: Sequence[Settlement],
+        guessed: Mapping[str, Moment],
+    ) -> tuple[Ended, list[Decision]]:
+        """Write a batch with a guess of what time it is at its tenants: in two round trips; settlements alone in one.
 
         Raises:
-            GuessedWrong: it is another day, or a call that is to end is not held.
+            GuessedWrong: it is another day, a call that is to end is not held, or a limit has been set.
         """
-        clock = self._calendar.ask(connection, tenants)
-        if guessed is not None:
-            ended, write_ends = ending.expect(connection, settlements)
-            asking = Asking(admissions, guessed, self.lease_s)
-        else:
-            there = ending.abandon(connection, doubtful, clock()[1]) if doubtful else []
-            ended = ending.end(connection, [*settlements, *there], clock)
-            asking = Asking(admissions, clock()[1], self.lease_s)
+        ended = ending.expect(connection, settlements, self.database.began(connection))
+        texts = None if admissions else self._book.guess(end.call.claims for end in ended.ends)
+        if texts is not None:
+            self._count_ends(connection, ended, texts)
+            return ended, []
+        asking = Asking(admissions, guessed, self.lease_s)
 
-        def now() -> datetime:
-            instant, moments = clock()
-            if guessed is not None:
-                if any(tenant not in moments or moments[tenant].day != guessed[tenant].day for tenant in guessed):
-                    raise GuessedWrong
-                asking.be_at(moments)
-                write_ends(instant)
+        def now(clocked: Clocked) -> datetime:
+            instant, moments = self._calendar.read(connection, clocked)
+            if any(tenant not in moments or moments[tenant].day != guessed[tenant].day for tenant in guessed):
+                raise GuessedWrong
+            asking.be_at(moments)
             return instant
 
         decisions = self._count(connection, ended, asking, now)
-        if not (asking.held or ended.ends or doubtful):
+        if not (asking.held or ended.ends):
             connection.rollback()
         return ended, decisions
 
@@ -111,7 +132,7 @@ class Ledger:
         """Expire calls that are held: charge tokens and cost at the hold, count no request. Returns how many were."""
         now = self.database.now(connection)
         ended = ending.expire(connection, doomed, now)
-        self._count(connection, ended, Asking([], {}, self.lease_s), lambda: now)
+        self._count(connection, ended, Asking([], {}, self.lease_s), lambda _: now)
         return len(ended.ends)
 
     def standings(self, connection: Connection, claims: Claims) -> list[Standing] | None:
@@ -122,7 +143,7 @@ class Ledger:
             return None
         asker = (claims, claims.jti)  # no worker asks
         days = {claims.tenant_id: moment.day}
-        fact = principals.facts(connection, self._book, [asker], days, lambda: moment.now)[asker]
+        fact = principals.facts(connection, self._book, [asker], days, lambda _: moment.now)[asker]
         if not fact.in_force:
             return None
         place = (claims, moment.day, moment.now)
@@ -131,8 +152,18 @@ class Ledger:
         found = counters.read(connection, {key for _, key in measured})
         return standings_of(measured, found, moment)
 
+    def _count_ends(self, connection: Connection, ended: Ended, texts: Mapping[Claims, str]) -> None:
+        """Move the counters and roll-ups of calls that end, on the guess that these limits are set."""
+        kept, named = Sums(), Sums()
+        ended.count_kept(kept)
+        counters.add_unread(connection, kept)
+        principals.expect(connection, texts)
+        ended.count_named(named, {claims: self._book.read(text, NO_LIMITS) for claims, text in texts.items()})
+        counters.change(connection, named)
+        rollups.add(connection, ended.charges())
+
     def _count(
-        self, connection: Connection, ended: Ended, asking: Asking, now: Callable[[], datetime]
+        self, connection: Connection, ended: Ended, asking: Asking, now: Callable[[Clocked], datetime]
     ) -> list[Decision]:
         """Move the counters and roll-ups, decide, and write the calls that were admitted.
 
@@ -148,7 +179,7 @@ class Ledger:
         asking.keys.take(connection)
         facts = principals.facts(connection, self._book, askers, asking.days, now)
         given_back, named = Sums(), Sums()
-        ended.count_named(given_back, facts)
+        ended.count_named(given_back, {claims: fact.rules for (claims, _), fact in facts.items()})
         counters.change(connection, given_back)
         asking.hold_named(named, facts)
         added = counters.add(connection, named)

@@ -40,6 +40,10 @@ PLAN_FREELY = "; ".join(f"SET LOCAL enable_{way} = on" for way in _WAYS)
 """For a transaction that does read much."""
 
 
+class GuessedWrong(Exception):
+    """Something is not as it was expected: the transaction is to be done again without guesses."""
+
+
 class Connection(psycopg.Connection[Any]):
     """A connection that gives up on a silent server. `silence_s` None waits for ever.
 
@@ -60,6 +64,7 @@ class Connection(psycopg.Connection[Any]):
         """Send all that waits, and its commit if so told, in one round trip.
 
         Raises:
+            GuessedWrong: what `expected` is not so.
             psycopg.Error: of the first statement that failed.
         """
         begin = None
@@ -67,7 +72,10 @@ class Connection(psycopg.Connection[Any]):
             level = self.isolation_level
             begin = b"BEGIN" if level is None else f"BEGIN ISOLATION LEVEL {level.name.replace('_', ' ')}".encode()
         if begin is None or self._pipeline_of_ours.waiting:
-            self._wait(self._pipeline_of_ours.exchange(self, begin=begin, commit=commit))
+            try:
+                self._wait(self._pipeline_of_ours.exchange(self, begin=begin, commit=commit))
+            except psycopg.errors.DivisionByZero as error:  # nothing else divides
+                raise GuessedWrong from error
 
     @property
     def not_committed(self) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import cache, lru_cache
+from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -29,15 +29,15 @@ from chatapi.domain.effective_limits import Defaults, Granted, LimitRow, LimitSc
 from chatapi.domain.limits import Limit, Metric, Scope
 from chatapi.domain.model_names import allowed
 from chatapi.domain.principals import Claims
-from chatapi.domain.windows import Moment, Window, Zone
+from chatapi.domain.windows import Window
 from chatapi.storage.admin_tables import grants, upstream_keys
+from chatapi.storage.calendar import Clocked, clock_of_tenants
 from chatapi.storage.columns import ID
-from chatapi.storage.engine import Database
-from chatapi.storage.given import Kind, Statement, Types, read_stamp
+from chatapi.storage.given import Kind, Statement, Types, expected, read_stamp
 from chatapi.storage.tables import access_tokens, limits, tenants, users, workers
 
-MOST_ZONES = 4096  # of tenants, that are remembered
-Clock = Callable[[], tuple[datetime, dict[str, Moment]]]  # waits for the instant of a transaction, and what it is where
+MOST_PRINCIPALS = 4096
+NO_LIMITS = "[]"
 Asker = tuple[Claims, str]  # who asks, and the id of the worker that asks for it
 
 
@@ -58,7 +58,21 @@ class RuleBook:
 
     def __init__(self, defaults: Defaults) -> None:
         self._defaults = defaults
-        self.read = lru_cache(maxsize=4096)(self._read)
+        self.read = lru_cache(maxsize=MOST_PRINCIPALS)(self._read)
+        self._last: dict[Claims, str] = {}
+
+    def remember(self, claims: Claims, text: str) -> None:
+        """Note what limits were set for a principal."""
+        if len(self._last) >= MOST_PRINCIPALS:
+            self._last.clear()
+        self._last[claims] = text
+
+    def guess(self, principals: Iterable[Claims]) -> dict[Claims, str] | None:
+        """The limits that are set for each of these, if nothing has changed; None where they were never read."""
+        try:
+            return {claims: self._last[claims] for claims in principals}
+        except KeyError:
+            return None
 
     def _read(self, text: str, granted: str) -> Rules:
         """The rules of two JSON texts: of lists `[scope, scope_id, metric, window, model, value]`, the limits that were
@@ -99,47 +113,12 @@ class Facts:
         return allowed(model, self.models)
 
 
-class Calendar:
-    """Says what time it is at tenants, by the database's clock, and guesses it from the time zones that it has read."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._zones: dict[str, Zone] = {}
-        self._ahead = timedelta()  # of this machine's clock, where the database's is
-
-    def ask(self, connection: Connection, tenant_ids: Iterable[str]) -> Clock:
-        """The database's clock, and the same instant in the time zone of each of these tenants that exists."""
-        answer = _MOMENTS.ask(connection, [{"tenant_id": tenant_id} for tenant_id in sorted(set(tenant_ids))])
-
-        @cache
-        def clock() -> tuple[datetime, dict[str, Moment]]:
-            rows = answer()
-            now = self._database.instant(connection, read_stamp(rows[0][0]))
-            self._ahead = now - datetime.now(UTC)
-            zones = {row[1]: Zone(row[2], row[3], row[4] and read_stamp(row[4])) for row in rows if row[1] is not None}
-            if len(self._zones) > MOST_ZONES:
-                self._zones.clear()
-            self._zones.update(zones)
-            return now, {tenant_id: Moment.at(now, zone.at(now)) for tenant_id, zone in zones.items()}
-
-        return clock
-
-    def guess(self, connection: Connection, tenant_ids: Iterable[str]) -> dict[str, Moment] | None:
-        """The same by this machine's clock, set by the database's, and the zones as they were; None for want of one."""
-        now = self._database.instant(connection, datetime.now(UTC) + self._ahead)
-        try:
-            zones = {tenant_id: self._zones[tenant_id] for tenant_id in tenant_ids}
-        except KeyError:
-            return None
-        return {tenant_id: Moment.at(now, zone.at(now)) for tenant_id, zone in zones.items()}
-
-
 def facts(
     connection: Connection,
     book: RuleBook,
     askers: Iterable[Asker],
     days: Mapping[str, str],
-    now: Callable[[], datetime],
+    now: Callable[[Clocked], datetime],
 ) -> dict[Asker, Facts]:
     """What holds for these principals. Ask for it after their counters are locked.
 
@@ -149,7 +128,7 @@ def facts(
         askers: who asks.
         days: the local date at each tenant, which says what windows are open, and so what grants count; of tenants that
             are not in it none do.
-        now: waits for the instant.
+        now: says the instant; it is given rows of the clock, as a calendar reads them.
     """
     rows = [
         {
@@ -162,13 +141,24 @@ def facts(
         for claims, worker_id in askers
     ]
     found = _FACTS.run(connection, rows)
-    instant = now()
+    instant = now([row[_CLOCK:] for row in found])
     return {(Claims(*row[:3]), row[3]): _read(row, book, instant) for row in found}
+
+
+def expect(connection: Connection, texts: Mapping[Claims, str]) -> None:
+    """Have the transaction fail unless the limits that were set are as they were read. PostgreSQL only.
+
+    Ask for it after the counters are locked.
+    """
+    rows = [{**claims._asdict(), "text": text} for claims, text in texts.items()]
+    _EXPECT.run(connection, rows)
 
 
 def _read(row: Sequence[Any], book: RuleBook, now: datetime) -> Facts:
     expires_at, revoked_at, user_status, tenant_status, renewed_at, *patterns, near_limit = row[4:13]
-    rules = book.read(row[13] or "[]", row[14] or "[]")
+    text = row[13] or NO_LIMITS
+    book.remember(Claims(*row[:3]), text)
+    rules = book.read(text, row[14] or "[]")
     in_force = (
         expires_at is not None
         and read_stamp(expires_at) > now
@@ -193,18 +183,7 @@ def read_keys(text: str) -> OwnKeys:
     return tuple(sorted((upstream, sealed) for upstream, sealed in orjson.loads(text)))
 
 
-def _moments(kind: Kind, given: FromClause) -> list[Executable]:
-    zone = (cast(tenants.c.id, Text), tenants.c.timezone, tenants.c.next_timezone, tenants.c.next_timezone_from)
-    here = given.outerjoin(tenants, tenants.c.id == given.c.tenant_id)
-    return [select(kind.clock(), *zone).select_from(here)]
-
-
 def _facts(kind: Kind, given: FromClause) -> list[Executable]:
-    named = (limits.c.scope, limits.c.scope_id, limits.c.metric, limits.c.window, limits.c.model, limits.c.value)
-    whose = limits.c.scope_id.in_([given.c.tenant_id, given.c.user_id, given.c.jti])
-    # All scopes there are: so the key is known as far as the id, and other users' limits are not read through.
-    scopes = limits.c.scope.in_([literal_column(f"'{scope}'", Text) for scope in LimitScope])
-    set_limits = select(kind.json_lists(*named)).where(limits.c.tenant_id == given.c.tenant_id, scopes, whose)
     month = func.substr(given.c.day, literal_column("1"), literal_column("7"))
     granted = select(kind.json_lists(grants.c.scope, grants.c.metric, grants.c.window, grants.c.model, grants.c.value))
     granted = granted.where(
@@ -234,11 +213,27 @@ def _facts(kind: Kind, given: FromClause) -> list[Executable]:
             tenants.c.models,
             access_tokens.c.models,
             tenants.c.near_limit,
-            set_limits.correlate(given).scalar_subquery(),
+            _set_limits(kind, given),
             granted.correlate(given).scalar_subquery(),
             _own_keys(kind, given),
+            *clock_of_tenants(kind),
         ).select_from(here)
     ]
+
+
+def _set_limits(kind: Kind, given: FromClause) -> ScalarSelect[Any]:
+    """The limits that were set for a principal and what it belongs to."""
+    named = (limits.c.scope, limits.c.scope_id, limits.c.metric, limits.c.window, limits.c.model, limits.c.value)
+    whose = limits.c.scope_id.in_([given.c.tenant_id, given.c.user_id, given.c.jti])
+    # All scopes there are: so the key is known as far as the id, and other users' limits are not read through.
+    scopes = limits.c.scope.in_([literal_column(f"'{scope}'", Text) for scope in LimitScope])
+    found = select(kind.json_lists(*named)).where(limits.c.tenant_id == given.c.tenant_id, scopes, whose)
+    return found.correlate(given).scalar_subquery()
+
+
+def _expect(kind: Kind, given: FromClause) -> list[Executable]:
+    text = func.coalesce(_set_limits(kind, given), literal_column(f"'{NO_LIMITS}'", Text))
+    return [select(expected(text == given.c.text)).select_from(given)]
 
 
 def _own_keys(kind: Kind, given: FromClause) -> ScalarSelect[Any]:
@@ -248,5 +243,6 @@ def _own_keys(kind: Kind, given: FromClause) -> ScalarSelect[Any]:
 
 
 _ASKER: Types = {"tenant_id": ID, "user_id": ID, "jti": ID, "worker_id": ID, "day": Text()}
-_MOMENTS = Statement({"tenant_id": ID}, _moments, returns=True)
 _FACTS = Statement(_ASKER, _facts, returns=True)
+_CLOCK = 16  # where in its rows the clock's begins
+_EXPECT = Statement({"tenant_id": ID, "user_id": ID, "jti": ID, "text": Text()}, _expect)

@@ -27,6 +27,7 @@ from chatapi.errors import DatabaseUnavailable, Overloaded, RowLocked
 from chatapi.storage.engine import Database, NotCommitted
 from chatapi.storage.journal import Journal
 from chatapi.storage.ledger import Ledger
+from chatapi.storage.postgresql import GuessedWrong
 from chatapi.storage.tickets import Ticket, by_tenant, call_id_of
 from chatapi.storage.touched import Touched
 
@@ -221,19 +222,17 @@ class LedgerWriter:
 
     def _write(self, batch: list[Ticket]) -> None:
         """Write a batch, and finish or fail each of its tickets."""
+        guessing = True
         while batch:
             committing = False
             try:
                 with self._database.write(urgent=True) as connection:
-                    outcomes = self._ledger.write(connection, [ticket.item for ticket in batch])
+                    outcomes = self._ledger.write(connection, [ticket.item for ticket in batch], guessing=guessing)
                     committing = True
+            except GuessedWrong:
+                guessing = False
             except RowLocked as error:
-                groups = by_tenant(batch)
-                if len(groups) == 1:
-                    self._give_up(batch, error)
-                else:
-                    for tickets in groups:
-                        self._write(tickets)
+                self._write_apart(batch, error)
                 return
             except DatabaseUnavailable as error:
                 batch = self._sift(batch, error, committing=committing and not isinstance(error, NotCommitted))
@@ -253,6 +252,15 @@ class LedgerWriter:
                 for ticket, outcome in zip(batch, outcomes, strict=True):
                     ticket.finish(outcome)
                 return
+
+    def _write_apart(self, batch: list[Ticket], error: RowLocked) -> None:
+        """Write each tenant's items by themselves; of one tenant there is nothing more to be done now."""
+        groups = by_tenant(batch)
+        if len(groups) == 1:
+            self._give_up(batch, error)
+        else:
+            for tickets in groups:
+                self._write(tickets)
 
     def _sift(self, batch: list[Ticket], error: DatabaseUnavailable, *, committing: bool) -> list[Ticket]:
         """What to try again of what the database did not take. The rest has failed; of that, settlements are owed."""

@@ -21,6 +21,7 @@ from chatapi.storage import tables
 from chatapi.storage.admin_tables import grants
 from chatapi.storage.engine import LOCK_WAIT_S, Database
 from chatapi.storage.grants import LimitGrant, insert_grant
+from chatapi.storage.postgresql import GuessedWrong
 from chatapi.storage.tickets import Ticket
 from tests.concurrency.batch import Batch, Pending, figures_of, said
 from tests.concurrency.model import SCOPES, Call, CounterPlace, Figures, Model
@@ -47,10 +48,14 @@ class FlakyDatabase(Database):
         fault = self.faults.popleft() if self.faults else ""
         if fault == "refused":
             raise DatabaseUnavailable
-        with super().write(wait_s, urgent=urgent) as connection:
-            yield connection
-            if fault == "lost":
-                connection.rollback()
+        try:
+            with super().write(wait_s, urgent=urgent) as connection:
+                yield connection
+                if fault == "lost":
+                    connection.rollback()
+        except GuessedWrong:  # the same is done again at once, and that is what is to fail
+            self.faults.appendleft(fault)
+            raise
         if fault:
             raise DatabaseUnavailable
 

@@ -28,7 +28,7 @@ def test_the_limits_of_other_users_are_not_read_through(emptied: LastingDatabase
         world.set_limit(scope, scope_id, Metric.TOKENS, Window.DAY, value, tenant_id=tenant_id)
     asker = (ann, world.worker())
     with world.database.write() as connection:
-        facts = principals.facts(connection, world.ledger._book, [asker], {}, lambda: NOON)
+        facts = principals.facts(connection, world.ledger._book, [asker], {}, lambda _: NOON)
     assert sorted(limit.value for limit in facts[asker].rules.limits) == [0, 3]
     (plan,) = _looks_up("limits", world)
     assert re.search(r"\bscope ?=.*\bscope_id ?=", plan), plan
@@ -50,7 +50,7 @@ def test_the_grants_of_other_users_and_other_days_are_not_read_through(emptied: 
     for day, expected in (("2026-11-21", (11, 13)), ("2026-11-20", (12, 10)), ("", (10, 10))):
         with world.database.write() as connection:
             days = {ann.tenant_id: day}
-            facts = principals.facts(connection, world.ledger._book, askers, days, lambda: NOON)
+            facts = principals.facts(connection, world.ledger._book, askers, days, lambda _: NOON)
         assert tuple(limit.value for asker in askers for limit in facts[asker].rules.limits) == expected
     (plan,) = _looks_up("grants", world)
     assert re.search(r"\bscope_id ?=.*\bwindow_key ?=", plan), plan
@@ -63,7 +63,7 @@ def test_a_user_s_other_access_tokens_are_not_read_through_and_another_user_s_is
     worker_id = world.worker()
     stolen = (ann._replace(jti=bob.jti), worker_id)
     with world.database.write() as connection:
-        facts = principals.facts(connection, world.ledger._book, [(ann, worker_id), stolen], {}, lambda: NOON)
+        facts = principals.facts(connection, world.ledger._book, [(ann, worker_id), stolen], {}, lambda _: NOON)
     assert facts[ann, worker_id].in_force
     assert not facts[stolen].in_force
     (plan,) = _looks_up("access_tokens", world)
