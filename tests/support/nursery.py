@@ -38,7 +38,13 @@ MASTER = "chatapi.gunicorn_master"
 # What gateways import, but for what each must make anew: gunicorn's defaults, which it takes from the environment while
 # it is imported; settings that were read; memory that workers share.
 BEFORE_PATCHING = ("chatapi.settings", "chatapi.endpoint.connections")
-AFTER_PATCHING = ("chatapi.app", "chatapi.upstream.gevent_transport", "chatapi.upstream.pool")
+AFTER_PATCHING = (
+    "chatapi.app",
+    "chatapi.upstream.gevent_transport",
+    "chatapi.upstream.pool",
+    "chatapi.upstream.wire",
+    "genai_prices.data",
+)
 LOOK_EVERY_S, PATIENCE_S = 0.01, 10.0
 # What masters work with. They have one thread only, so it does not matter that `threading` stays as it was patched.
 SWAPPED = {"os", "signal", "time", "queue", "select", "selectors", "socket", "ssl", "subprocess"}
