@@ -59,8 +59,9 @@ class Kind:
         """The table `given`: rows of a JSON text; or one row of parameters, which need no table to be written."""
         columns = [column(name, type_) for name, type_ in types.items()]
         if not self.is_sqlite:
-            rows = func.json_to_recordset(cast(bindparam(ROWS, type_=String), JSON))
-            return rows.table_valued(*columns).render_derived(name="given", with_types=True)
+            text = func.json_to_recordset(cast(bindparam(ROWS, type_=String), JSON))
+            rows = text.table_valued(*columns).render_derived(name="given", with_types=True)
+            return select(rows).cte("given")  # read once, by however many statements
         values = {name: bindparam(name, type_=type_) for name, type_ in types.items()}
         if returns:
             return select(*(value.label(name) for name, value in values.items())).subquery("given")

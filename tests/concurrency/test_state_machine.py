@@ -74,7 +74,7 @@ def forget_the_state(statement: str, _parameters: Any, _memory: dict[str, Any]) 
 
 def overlook_what_is_held(statement: str, _parameters: Any, _memory: dict[str, Any]) -> str:
     """Counters are read without what calls in flight hold."""
-    if statement.startswith("INSERT INTO counters"):
+    if "INSERT INTO counters" in statement:
         head, returning, columns = statement.partition("RETURNING")
         return head + returning + re.sub(r"(counters\.)?(\w+_held)", r"0 AS \2", columns)
     if statement.startswith("SELECT CAST(counters.tenant_id"):  # SQLite reads them with a statement of its own
@@ -88,7 +88,7 @@ def keep_the_hold_of_what_expires(statement: str, parameters: Any, memory: dict[
         words = str(parameters)
         memory["expiring"] = "('expired'" in words or '"state":"expired"' in words
         return statement
-    if not statement.startswith("INSERT INTO counters") or not memory.pop("expiring", False):
+    if "INSERT INTO counters" not in statement or not memory.pop("expiring", False):
         return statement
     return re.sub(r"(\w+_held) = \(counters\.\1 \+ excluded\.\1\)", r"\1 = counters.\1", statement)
 
@@ -100,7 +100,7 @@ def set_what_should_be_added(statement: str, _parameters: Any, _memory: dict[str
 
 def give_nothing_back_to_named_counters(statement: str, _parameters: Any, _memory: dict[str, Any]) -> str:
     """What ends does not leave the counters that only limits name: those of minutes, of calls in flight, of models."""
-    if not statement.startswith("UPDATE counters"):
+    if "UPDATE counters" not in statement:
         return statement
     return re.sub(r"(\w+)=\(counters\.\1 \+ ([^)]*)\)", r"\1=(counters.\1 + 0 * \2)", statement)
 
