@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from chatapi.domain.idempotency import IdempotencyKey, Repeat
-from chatapi.domain.limits import Amount, Denial, Need, Standing
+from chatapi.domain.limits import NOTHING, Amount, Denial, Need, Standing
 from chatapi.domain.principals import Claims
 from chatapi.domain.usage import Usage, UsageSource
 from chatapi.domain.windows import Moment
@@ -116,12 +116,25 @@ class HeldCall(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """The call is admitted and held. `bounded` says that `call.completion_granted` must be sent upstream as its cap."""
+    """The call is admitted and held.
+
+    Args:
+        call: as it is held.
+        bounded: whether `call.completion_granted` must be sent upstream as its cap.
+        found: how every limit stood just before.
+        now: the instant of its admission.
+    """
 
     call: HeldCall
     bounded: bool
-    standings: tuple[Standing, ...]
+    found: tuple[Standing, ...]
     now: datetime
+
+    @property
+    def standings(self) -> tuple[Standing, ...]:
+        """How every limit stands with the call in flight."""
+        hold = self.call.hold
+        return tuple(standing.after(NOTHING, hold) for standing in self.found)
 
 
 class Refusal(StrEnum):
@@ -164,6 +177,9 @@ class Charge(NamedTuple):
     def at_hold(cls, call: HeldCall, *, answered: bool = False) -> Charge:
         """What is unknown is never free: tokens and cost at the hold; a request only if somebody was answered."""
         return cls(answered, Usage(call.prompt_bound, 0, call.completion_granted, 0, UsageSource.HOLD), call.cost_bound)
+
+
+NO_CHARGE = Charge()
 
 
 class Settlement(NamedTuple):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
 
-from chatapi.domain.calls import Charge
+from chatapi.domain.calls import NO_CHARGE, Charge
 from chatapi.domain.limits import NOTHING, Amount, Scope
 from chatapi.domain.principals import Claims
 from chatapi.domain.windows import KEPT, Window, minute_key, window_key
@@ -35,6 +35,12 @@ class Counter(NamedTuple):
     def plus(self, other: Counter) -> Counter:
         """The sum of both; as a change, negative amounts take away."""
         return Counter(self[0].plus(other[0]), self[1].plus(other[1]))
+
+    @classmethod
+    def total(cls, changes: Sequence[Counter]) -> Counter:
+        """The sum of at least one."""
+        used, held = zip(*changes, strict=True)
+        return cls(Amount(*map(sum, zip(*used, strict=True))), Amount(*map(sum, zip(*held, strict=True))))
 
 
 class Named(NamedTuple):
@@ -90,7 +96,9 @@ def change_of(window: str, left: Left, charge: Charge, ended: str) -> Counter:
     """
     if window == Window.AT_ONCE:
         return Counter(NOTHING, -left.hold)
-    used = charge.amount - left.charge.amount
+    used = charge.amount
+    if left.charge is not NO_CHARGE:
+        used -= left.charge.amount
     if window == Window.MINUTE:
         used = used._replace(requests=int(ended != ABANDONED) - int(left.expired))
     return Counter(used, -left.hold)

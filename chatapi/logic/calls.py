@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from chatapi.domain.calls import Charge, Grant
 from chatapi.domain.idempotency import COMPLETED
-from chatapi.domain.limits import Standing
+from chatapi.domain.limits import NOTHING, Standing
 from chatapi.domain.usage import Usage
 from chatapi.errors import UpstreamError
 from chatapi.logic.admission import Admitted, Ask, admit
@@ -75,7 +75,7 @@ def run(runtime: Runtime, ask: Ask, *, relayed: bool = False) -> Answer:
     if admitted.keeper is not None:
         admitted.keeper.keep(reply.body, reply.content_type, admitted.clamped)
     call.settle(charge, COMPLETED, reply.upstream_id)
-    standings = tuple(standing.after(charge.amount, -call.held.hold) for standing in admitted.grant.standings)
+    standings = tuple(standing.after(charge.amount, NOTHING) for standing in admitted.grant.found)
     return Answer(reply, charge.usage, admitted.grant, standings, admitted.clamped)
 
 

@@ -34,20 +34,29 @@ class Meter:
 
     def hold(self, amount: Amount) -> None:
         """Hold more; a negative amount gives back."""
-        self.held = [there + more for there, more in zip(self.held, amount, strict=True)]
+        held = self.held
+        held[0] += amount[0]
+        held[1] += amount[1]
+        held[2] += amount[2]
 
 
 class Measured(NamedTuple):
-    """A limit, what it is measured by, and when its window ends."""
+    """A limit, what it is measured by and at which place of that, and when its window ends."""
 
     limit: Limit
     meter: Meter
+    at: int
     resets_at: datetime
 
-    def standing(self, now: datetime) -> Standing:
-        """How it stands."""
-        at = METRICS[self.limit.metric]
-        return Standing(self.limit, self.meter.used[at], self.meter.held[at], self.resets_at, now)
+    @classmethod
+    def of(cls, limit: Limit, meter: Meter, moment: Moment) -> Measured:
+        """A limit at a tenant's moment."""
+        return cls(limit, meter, METRICS[limit.metric], window_end(limit.window, moment))
+
+
+def _stand(measured: Iterable[Measured], now: datetime) -> tuple[Standing, ...]:
+    """How limits stand."""
+    return tuple([Standing(limit, meter.used[at], meter.held[at], end, now) for limit, meter, at, end in measured])
 
 
 @dataclass(slots=True)
@@ -62,6 +71,7 @@ class Seat:
         asked, granted: the holds of all of them together.
         measured: the limits with what they are measured by.
         meters: what they are measured by, each once.
+        limits_cost: whether one of the limits is on cost.
     """
 
     moment: Moment | None
@@ -72,14 +82,14 @@ class Seat:
     granted: Amount = NOTHING
     measured: list[Measured] = field(default_factory=list)
     meters: list[Meter] = field(default_factory=list)
+    limits_cost: bool = False
 
     def measure(self, meters: Mapping[CounterKey, Meter]) -> None:
         """Know what the limits are measured by; of that, what was asked for here is not held yet."""
         if self.moment is not None:
-            self.measured = [
-                Measured(limit, meters[key], window_end(limit.window, self.moment)) for limit, key in self.limits
-            ]
+            self.measured = [Measured.of(limit, meters[key], self.moment) for limit, key in self.limits]
             self.meters = [meters[key] for key in {key for _, key in self.limits}]
+            self.limits_cost = any(limit.metric is Metric.COST for limit, _ in self.limits)
         for meter in self.meters:
             meter.hold(-self.asked)
 
@@ -175,10 +185,10 @@ class Asking:
 
     def _weigh(self, admission: Admission, seat: Seat, facts: Facts, moment: Moment) -> Decision:
         """Decide by the limits alone."""
-        if admission.need.price is None and any(limit.metric is Metric.COST for limit, _ in seat.limits):
+        if admission.need.price is None and seat.limits_cost:
             return Refusal.UNPRICED
-        standings = [measured.standing(moment.now) for measured in seat.measured]
-        fit = decide(admission.need if facts.clamps else admission.need.whole(), standings, moment.now)
+        found = _stand(seat.measured, moment.now)
+        fit = decide(admission.need if facts.clamps else admission.need.whole(), found, moment.now)
         if isinstance(fit, Denial):
             return fit
         if admission.need.loose and fit.completion_granted < admission.need.completion_wanted:
@@ -191,13 +201,10 @@ class Asking:
         self.held.append(call)
         if admission.key is not None:
             self.keys.grant(admission)
-        after = tuple([standing.after(NOTHING, hold) for standing in standings])
-        return Grant(call, fit.bounded, after, moment.now)
+        return Grant(call, fit.bounded, found, moment.now)
 
 
 def standings_of(limits: Iterable[tuple[Limit, CounterKey]], found: Counters, moment: Moment) -> list[Standing]:
     """How limits stand, by their counters; one that has no row has counted nothing."""
-    return [
-        Measured(limit, Meter(found.get(key, Counter())), window_end(limit.window, moment)).standing(moment.now)
-        for limit, key in limits
-    ]
+    measured = [Measured.of(limit, Meter(found.get(key, Counter())), moment) for limit, key in limits]
+    return list(_stand(measured, moment.now))

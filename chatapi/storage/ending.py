@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,7 +10,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from chatapi.domain.calls import Abandonment, AttemptState, CallState, Charge, HeldCall, Settlement
+from chatapi.domain.calls import NO_CHARGE, Abandonment, AttemptState, CallState, Charge, HeldCall, Settlement
 from chatapi.domain.counters import ABANDONED, Counter, Left, change_of, kept_counters, named_counters
 from chatapi.domain.limits import NOTHING
 from chatapi.domain.principals import Claims
@@ -49,13 +50,11 @@ class Ended:
 
     def count_kept(self, sums: Sums) -> None:
         """Add to `sums` how the counters change that are always kept."""
-        changes: dict[tuple[Claims, str], Counter] = {}
+        changes = defaultdict[tuple[Claims, str], list[Counter]](list)
         for call, left, charge, ended in self.ends:
-            place, change = (call.claims, call.day), change_of(Window.DAY, left, charge, ended)
-            there = changes.get(place)
-            changes[place] = change if there is None else there.plus(change)
-        for (claims, day), change in changes.items():
-            sums.add(kept_counters(claims, day), change)
+            changes[call.claims, call.day].append(change_of(Window.DAY, left, charge, ended))
+        for (claims, day), each in changes.items():
+            sums.add(kept_counters(claims, day), Counter.total(each))
 
     def count_named(self, sums: Sums, rules: Mapping[Claims, Rules]) -> None:
         """The same for the counters that only limits name. The rules were read after the others had been locked."""
@@ -73,7 +72,7 @@ class Ended:
 def left_by(call: HeldCall, state: CallState) -> Left | None:
     """What the call leaves behind in this state; None when it has ended for good."""
     if state is CallState.HELD:
-        return Left(call.hold, Charge())
+        return Left(call.hold, NO_CHARGE)
     return Left(NOTHING, Charge.at_hold(call), expired=True) if state is CallState.EXPIRED else None
 
 
@@ -102,8 +101,7 @@ def expect(connection: Connection, settlements: Sequence[Settlement], now: str) 
         calls.lock(connection, (place_of(settlement.call) for settlement in first))
     rows = [_place_row(place_of(each.call), CallState.HELD) | _end_row(each, now) for each in first]
     calls.move_held(connection, rows)
-    held = Charge()
-    ended.ends = [End(each.call, Left(each.call.hold, held), each.charge, each.ended) for each in first]
+    ended.ends = [End(each.call, Left(each.call.hold, NO_CHARGE), each.charge, each.ended) for each in first]
     return ended
 
 
@@ -156,7 +154,7 @@ def _write_lost(
     written = calls.insert_ended(connection, rows) if rows else set()
     for settlement in settlements:
         if place_of(settlement.call) in written:
-            left = Left(NOTHING, Charge())
+            left = Left(NOTHING, NO_CHARGE)
             ended.ends.append(End(settlement.call, left, settlement.charge, settlement.ended))
     moved |= written
     return [settlement for settlement in settlements if place_of(settlement.call) not in written]
@@ -198,7 +196,7 @@ def expire(connection: Connection, doomed: Sequence[HeldCall], now: datetime) ->
             end = calls.end_row(CallState.EXPIRED, charge, EXPIRED, ended_at=None, expired_at=stamp(connection, now))
             attempt = {"attempt": None, "upstream_id": None, "number": None}
             rows.append(_place_row(place_of(call), CallState.HELD) | end | attempt)
-            ended.ends.append(End(call, Left(call.hold, Charge()), charge, EXPIRED))
+            ended.ends.append(End(call, Left(call.hold, NO_CHARGE), charge, EXPIRED))
     calls.move(connection, rows)
     return ended
 

@@ -6,8 +6,10 @@ counters, idempotency keys, the counters that limits name, then roll-ups; within
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import repeat
+from typing import Any
 
 from sqlalchemy import Connection
 from uuid_utils import uuid7
@@ -26,7 +28,6 @@ from chatapi.storage.ending import Ended
 from chatapi.storage.engine import Database
 from chatapi.storage.postgresql import GuessedWrong
 from chatapi.storage.principals import NO_LIMITS, RuleBook
-from chatapi.storage.tickets import tenant_of
 
 
 class Ledger:
@@ -61,10 +62,13 @@ class Ledger:
             GuessedWrong: now, or by the commit.
             SQLAlchemyError, TypeError, ValueError: an item is wrong in itself. Nobody can say which: split the batch.
         """
-        admissions = [item for item in items if isinstance(item, Admission)]
-        settlements = [item for item in items if isinstance(item, Settlement)]
-        doubtful = [item for item in items if isinstance(item, Abandonment)]
-        tenants = {tenant_of(item) for item in items}
+        kinds: dict[type, list[Any]] = {Admission: [], Settlement: [], Abandonment: []}
+        for item in items:
+            kinds[type(item)].append(item)
+        admissions, settlements, doubtful = kinds.values()
+        tenants = {item.claims.tenant_id for item in admissions}
+        tenants.update(item.call.claims.tenant_id for item in settlements)
+        tenants.update(item.admission.claims.tenant_id for item in doubtful)
         guessed = None
         if guessing and not doubtful and not self.database.is_sqlite:
             guessed = self._calendar.guess(connection, tenants)
@@ -72,11 +76,12 @@ class Ledger:
             ended, decisions = self._write(connection, admissions, settlements, doubtful, tenants)
         else:
             ended, decisions = self._write_guessing(connection, admissions, settlements, guessed)
-        news, decided = iter(ended.news), iter(decisions)
-        return [
-            next(decided) if isinstance(item, Admission) else isinstance(item, Abandonment) or next(news)
-            for item in items
-        ]
+        outcomes: dict[type, Iterator[Any]] = {
+            Admission: iter(decisions),
+            Settlement: iter(ended.news),
+            Abandonment: repeat(True),
+        }
+        return [next(outcomes[type(item)]) for item in items]
 
     def _write(
         self,
