@@ -7,7 +7,7 @@ from chatapi.logic.runtime import Runtime
 from chatapi.storage import schema
 
 SERVED = frozenset(
-    {"0001"}
+    {"0003"}
 )  # revisions that this version can serve; a newer one may be listed here ahead of its release
 
 

@@ -17,7 +17,7 @@ DOCS = PROJECT_ROOT / "docs"
 SETTINGS = {**ONE_WORKER, "CHATAPI_WEBHOOK_PRIVATE_ADDRESSES": "true", "CHATAPI_RENEW_S": "0.5"}
 
 pytestmark = [
-    pytest.mark.usefixtures("far_from_midnight"),
+    pytest.mark.usefixtures("far_from_midnight", "early_in_a_minute"),
     pytest.mark.skipif(
         not (shutil.which("bash") and shutil.which("curl")), reason="they are typed into bash, with curl"
     ),

@@ -46,6 +46,7 @@ SAME_SHAPE = [
     r"127\.0\.0\.1:\d+",
     r"whsec_\S+",
     r"denial_[\w-]+",
+    r"\d+(?= rows\b)",
 ]
 _VARIES = re.compile("|".join(["…", *SAME_SHAPE]))
 
