@@ -107,8 +107,8 @@ class Asking:
         self._admissions = admissions
         self._lease = timedelta(seconds=lease_s)
         self._seats: dict[Place, Seat] = {}
-        self.days = {tenant_id: moment.day for tenant_id, moment in moments.items()}
-        """The local date at each tenant."""
+        self.moments = moments
+        """The instant of this batch at each tenant."""
         self.keys = Keys()
         """The idempotency keys that are asked for."""
         for admission in admissions:
@@ -124,6 +124,7 @@ class Asking:
 
     def be_at(self, moments: Mapping[str, Moment]) -> None:
         """What time it is indeed: the same days as before."""
+        self.moments = moments
         for (claims, _, _), seat in self._seats.items():
             seat.moment = moments.get(claims.tenant_id)
 

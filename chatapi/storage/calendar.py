@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Executable, FromClause, Text, cast, select
@@ -17,7 +16,6 @@ from chatapi.storage.tables import tenants
 
 MOST_ZONES = 4096  # of tenants, that are remembered
 Reading = tuple[datetime, dict[str, Moment]]  # the instant of a transaction, and what it is at which tenant
-Clock = Callable[[], Reading]  # waits for it
 Clocked = Sequence[Sequence[Any]]  # rows of what `clock_of_tenants` selects
 
 
@@ -29,11 +27,10 @@ class Calendar:
         self._zones: dict[str, Zone] = {}
         self._ahead = timedelta()  # of this machine's clock, where the database's is
 
-    def ask(self, connection: Connection, tenant_ids: Iterable[str]) -> Clock:
+    def ask(self, connection: Connection, tenant_ids: Iterable[str]) -> Reading:
         """The database's clock, and the same instant in the time zone of each of these tenants that exists."""
-        answer = _MOMENTS.ask(connection, [{"tenant_id": tenant_id} for tenant_id in sorted(set(tenant_ids))])
-
-        return cache(lambda: self.read(connection, answer()))
+        rows = _MOMENTS.run(connection, [{"tenant_id": tenant_id} for tenant_id in sorted(set(tenant_ids))])
+        return self.read(connection, rows)
 
     def read(self, connection: Connection, rows: Clocked) -> Reading:
         """What a clock says, of at least one row."""

@@ -16,7 +16,6 @@ from chatapi.domain.limits import NOTHING
 from chatapi.domain.principals import Claims
 from chatapi.domain.windows import Moment, Window
 from chatapi.storage import calls
-from chatapi.storage.calendar import Clock
 from chatapi.storage.calls import Place, place_of
 from chatapi.storage.columns import Row
 from chatapi.storage.counters import Sums
@@ -28,12 +27,13 @@ EXPIRED = "expired"
 
 
 class End(NamedTuple):
-    """A call that left its state: what it had in its counters, and what it is charged now."""
+    """A call that left its state: what it had in its counters, what it is charged now, and whether its row was lost."""
 
     call: HeldCall
     left: Left
     charge: Charge
     ended: str
+    was_lost: bool = False
 
 
 @dataclass(slots=True)
@@ -51,18 +51,27 @@ class Ended:
     def count_kept(self, sums: Sums) -> None:
         """Add to `sums` how the counters change that are always kept."""
         changes = defaultdict[tuple[Claims, str], list[Counter]](list)
-        for call, left, charge, ended in self.ends:
+        for call, left, charge, ended, _ in self.ends:
             changes[call.claims, call.day].append(change_of(Window.DAY, left, charge, ended))
         for (claims, day), each in changes.items():
             sums.add(kept_counters(claims, day), Counter.total(each))
 
     def count_named(self, sums: Sums, rules: Mapping[Claims, Rules]) -> None:
         """The same for the counters that only limits name. The rules were read after the others had been locked."""
-        for call, left, charge, ended in self.ends:
+        for call, left, charge, ended, _ in self.ends:
             named = rules[call.claims].named
             if named:
                 for key in named_counters(named, call.model, call.claims, call.day, call.admitted_at):
                     sums.add([key], change_of(key.window, left, charge, ended))
+
+    def make_named(self, sums: Sums, rules: Mapping[Claims, Rules], moments: Mapping[str, Moment]) -> None:
+        """Add nothing to those that calls enter whose rows were lost: who set the limit has not seen these calls, and
+        may have made no counters. What is over is no longer counted."""
+        for call in [end.call for end in self.ends if end.was_lost]:
+            named, moment = rules[call.claims].named, moments[call.claims.tenant_id]
+            entered = named_counters(named, call.model, call.claims, call.day, call.admitted_at)
+            are_open = named_counters(named, call.model, call.claims, moment.day, moment.now)
+            sums.add([key for key in entered if key in are_open], Counter())
 
     def charges(self) -> list[tuple[HeldCall, Charge, Charge]]:
         """What each call is charged now, and was charged before: for the roll-ups."""
@@ -76,7 +85,7 @@ def left_by(call: HeldCall, state: CallState) -> Left | None:
     return Left(NOTHING, Charge.at_hold(call), expired=True) if state is CallState.EXPIRED else None
 
 
-def end(connection: Connection, settlements: Sequence[Settlement], clock: Clock) -> Ended:
+def end(connection: Connection, settlements: Sequence[Settlement], now: str) -> Ended:
     """Write the truth about calls. What is known already (a replay) changes nothing.
 
     From `held` the hold leaves the counters; from `expired` the charge at the hold is corrected; a call whose row was
@@ -84,7 +93,7 @@ def end(connection: Connection, settlements: Sequence[Settlement], clock: Clock)
     """
     ended = Ended()
     first = _first_of_each(settlements, ended)
-    settled = _leave(connection, first, clock, ended)
+    settled = _leave(connection, first, now, ended)
     ended.news = [
         is_first and place_of(settlement.call) in settled
         for settlement, is_first in zip(settlements, ended.news, strict=True)
@@ -93,11 +102,14 @@ def end(connection: Connection, settlements: Sequence[Settlement], clock: Clock)
 
 
 def expect(connection: Connection, settlements: Sequence[Settlement], now: str) -> Ended:
-    """The same on the guess that all of these calls are held, as nearly all are: nothing is waited for, and the
-    transaction fails unless it is so. PostgreSQL only."""
+    """The same on the guess that all of these calls are held, as nearly all are, at an instant as given rows carry it.
+
+    Raises:
+        GuessedWrong: a call is not held. PostgreSQL, which is not waited for, says so with what is asked next.
+    """
     ended = Ended()
     first = _first_of_each(settlements, ended)
-    if len(first) > 1:  # in order: an UPDATE of many rows has none
+    if connection.dialect.name != "sqlite":  # in order, which an UPDATE has not; and then it sees all attempts
         calls.lock(connection, (place_of(settlement.call) for settlement in first))
     rows = [_place_row(place_of(each.call), CallState.HELD) | _end_row(each, now) for each in first]
     calls.move_held(connection, rows)
@@ -113,13 +125,12 @@ def _first_of_each(settlements: Sequence[Settlement], ended: Ended) -> list[Sett
     return list(first.values())
 
 
-def _leave(connection: Connection, settlements: list[Settlement], clock: Clock, ended: Ended) -> set[Place]:
+def _leave(connection: Connection, settlements: list[Settlement], now: str, ended: Ended) -> set[Place]:
     """Move the calls out of their states. Returns those that were not where they are going already."""
     moved = set[Place]()
     for _ in range(2):  # a second look, should a row have appeared between the first one and our own insert
         locked = calls.lock(connection, (place_of(settlement.call) for settlement in settlements))
-        (instant, _), states, rows = clock(), locked(), list[Row]()
-        now = stamp(connection, instant)
+        states, rows = locked(), list[Row]()
         for settlement in settlements:
             place = place_of(settlement.call)
             left = left_by(settlement.call, states[place]) if place in states else None
@@ -155,7 +166,7 @@ def _write_lost(
     for settlement in settlements:
         if place_of(settlement.call) in written:
             left = Left(NOTHING, NO_CHARGE)
-            ended.ends.append(End(settlement.call, left, settlement.charge, settlement.ended))
+            ended.ends.append(End(settlement.call, left, settlement.charge, settlement.ended, was_lost=True))
     moved |= written
     return [settlement for settlement in settlements if place_of(settlement.call) not in written]
 

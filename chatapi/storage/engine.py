@@ -82,8 +82,10 @@ class Database:
         return read if self._clock is None else self._clock(connection)
 
     def began(self, connection: Connection) -> str:
-        """When this transaction began, as given rows carry it to PostgreSQL."""
-        return NOW if self._clock is None else stamp(connection, self._clock(connection))
+        """When this transaction began, by the database's clock, as given rows carry it."""
+        if self._clock is None and not self.is_sqlite:
+            return NOW
+        return stamp(connection, self.now(connection))
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -125,6 +127,7 @@ class Database:
 
         Raises:
             DatabaseUnavailable: the database cannot answer, or its lock was not to be had within `wait_s`.
+            GuessedWrong: something that the block expected is not so.
             Overloaded: too many are waiting; never said to an urgent one.
         """
         with _translated(), self._writing.entered(wait_s, urgent=urgent):

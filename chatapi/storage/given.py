@@ -23,7 +23,6 @@ from sqlalchemy import (
     FromClause,
     String,
     bindparam,
-    case,
     cast,
     column,
     func,
@@ -37,6 +36,7 @@ from sqlalchemy.types import TypeEngine
 
 from chatapi.storage import postgresql
 from chatapi.storage.columns import Row
+from chatapi.storage.guessing import GuessedWrong
 
 Types = Mapping[str, TypeEngine[Any]]
 Build = Callable[["Kind", FromClause], Sequence[Executable]]
@@ -93,11 +93,6 @@ def insert_for(connection: Connection) -> Any:
 KINDS = {is_sqlite: Kind(is_sqlite=is_sqlite) for is_sqlite in (True, False)}
 
 
-def expected(condition: ColumnElement[bool]) -> ColumnElement[Any]:
-    """A value that PostgreSQL cannot compute unless the condition is true. The exchange says so: `GuessedWrong`."""
-    return literal_column("1") / case((condition, literal_column("1")), else_=literal_column("0"))
-
-
 class Statement:
     """A statement, or a few that belong together, over given rows.
 
@@ -106,12 +101,15 @@ class Statement:
         build: makes the statements from the kind of database and the table `given`; constants in them are literals. On
             PostgreSQL all but the last become parts of the last one, and see what was there before any of them ran.
         returns: whether it gives back rows; then it is a single statement.
+        expected: whether the first of them must change a row for each that is given. On PostgreSQL the last one checks
+            it; on SQLite this does.
     """
 
-    def __init__(self, types: Types, build: Build, *, returns: bool = False) -> None:
+    def __init__(self, types: Types, build: Build, *, returns: bool = False, expected: bool = False) -> None:
         self._types = types
         self._build = build
         self._returns = returns
+        self._expected = expected
         self._texts: dict[bool, list[Text]] = {}
 
     def run(self, connection: Connection, rows: Sequence[Row]) -> Sequence[Any]:
@@ -135,8 +133,9 @@ class Statement:
             ((text, values_of),) = texts
             found = [row for given in rows for row in driver.execute(text, values_of(given)).fetchall()]
             return lambda: found
-        for text, values_of in texts:
-            driver.executemany(text, [values_of(row) for row in rows])
+        changed = [driver.executemany(text, [values_of(row) for row in rows]).rowcount for text, values_of in texts]
+        if self._expected and changed[0] < len(rows):
+            raise GuessedWrong
         return _nothing
 
     def _compile(self, kind: Kind) -> list[Text]:

@@ -26,7 +26,8 @@ from chatapi.storage.calendar import Calendar, Clocked
 from chatapi.storage.counters import Sums
 from chatapi.storage.ending import Ended
 from chatapi.storage.engine import Database
-from chatapi.storage.postgresql import GuessedWrong
+from chatapi.storage.given import stamp
+from chatapi.storage.guessing import GuessedWrong
 from chatapi.storage.principals import NO_LIMITS, RuleBook
 
 
@@ -52,7 +53,7 @@ class Ledger:
         Args:
             connection: in a transaction.
             items: the batch.
-            guessing: whether it may be guessed, where that saves round trips, what is likely to be found.
+            guessing: whether it may be guessed what is likely to be found.
 
         Returns:
             Of each admission the decision; of a settlement or abandonment whether it was news, and no replay. A batch
@@ -69,9 +70,7 @@ class Ledger:
         tenants = {item.claims.tenant_id for item in admissions}
         tenants.update(item.call.claims.tenant_id for item in settlements)
         tenants.update(item.admission.claims.tenant_id for item in doubtful)
-        guessed = None
-        if guessing and not doubtful and not self.database.is_sqlite:
-            guessed = self._calendar.guess(connection, tenants)
+        guessed = self._calendar.guess(connection, tenants) if guessing and not doubtful else None
         if guessed is None:
             ended, decisions = self._write(connection, admissions, settlements, doubtful, tenants)
         else:
@@ -92,10 +91,9 @@ class Ledger:
         tenants: set[str],
     ) -> tuple[Ended, list[Decision]]:
         """Write a batch step by step."""
-        clock = self._calendar.ask(connection, tenants)
-        there = ending.abandon(connection, doubtful, clock()[1]) if doubtful else []
-        ended = ending.end(connection, [*settlements, *there], clock)
-        now, moments = clock()
+        now, moments = self._calendar.ask(connection, tenants)
+        there = ending.abandon(connection, doubtful, moments)
+        ended = ending.end(connection, [*settlements, *there], stamp(connection, now))
         asking = Asking(admissions, moments, self.lease_s)
         decisions = self._count(connection, ended, asking, lambda _: now)
         if not (asking.held or ended.ends or doubtful):
@@ -109,7 +107,8 @@ class Ledger:
         settlements: Sequence[Settlement],
         guessed: Mapping[str, Moment],
     ) -> tuple[Ended, list[Decision]]:
-        """Write a batch with a guess of what time it is at its tenants: in two round trips; settlements alone in one.
+        """Write a batch with a guess of what time it is at its tenants: in two round trips to PostgreSQL; settlements
+        alone in one.
 
         Raises:
             GuessedWrong: it is another day, a call that is to end is not held, or a limit has been set.
@@ -142,7 +141,7 @@ class Ledger:
 
     def standings(self, connection: Connection, claims: Claims) -> list[Standing] | None:
         """How every limit of a principal stands now, read without locks; None when its access token is not in force."""
-        _, moments = self._calendar.ask(connection, [claims.tenant_id])()
+        _, moments = self._calendar.ask(connection, [claims.tenant_id])
         moment = moments.get(claims.tenant_id)
         if moment is None:
             return None
@@ -182,9 +181,14 @@ class Ledger:
         asking.hold_kept(kept)
         locked = counters.add(connection, kept)
         asking.keys.take(connection)
-        facts = principals.facts(connection, self._book, askers, asking.days, now)
-        given_back, named = Sums(), Sums()
-        ended.count_named(given_back, {claims: fact.rules for (claims, _), fact in facts.items()})
+        days = {tenant_id: moment.day for tenant_id, moment in asking.moments.items()}
+        facts = principals.facts(connection, self._book, askers, days, now)
+        self._book.remember(facts)
+        made, given_back, named = Sums(), Sums(), Sums()
+        rules = {claims: fact.rules for (claims, _), fact in facts.items()}
+        ended.make_named(made, rules, asking.moments)
+        counters.add_unread(connection, made)
+        ended.count_named(given_back, rules)
         counters.change(connection, given_back)
         asking.hold_named(named, facts)
         added = counters.add(connection, named)

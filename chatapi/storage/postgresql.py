@@ -17,6 +17,7 @@ from psycopg.abc import PQGen
 from psycopg.adapt import Transformer
 from psycopg.pq import TransactionStatus
 
+from chatapi.storage.guessing import GuessedWrong
 from chatapi.storage.pipeline import Pipeline, Sent
 
 T = TypeVar("T")
@@ -38,10 +39,6 @@ BY_KEY = "".join(f" -c enable_{way}=off" for way in _WAYS) + " -c plan_cache_mod
 that was made while a table was small would read all of it when it has grown."""
 PLAN_FREELY = "; ".join(f"SET LOCAL enable_{way} = on" for way in _WAYS)
 """For a transaction that does read much."""
-
-
-class GuessedWrong(Exception):
-    """Something is not as it was expected: the transaction is to be done again without guesses."""
 
 
 class Connection(psycopg.Connection[Any]):

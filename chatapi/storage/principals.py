@@ -1,4 +1,4 @@
-"""Principals as they are now: which day it is at their tenants', are their access tokens in force, what limits hold."""
+"""Principals as they are now: are their access tokens in force, what limits hold."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Executable,
     FromClause,
@@ -33,7 +34,8 @@ from chatapi.domain.windows import Window
 from chatapi.storage.admin_tables import grants, upstream_keys
 from chatapi.storage.calendar import Clocked, clock_of_tenants
 from chatapi.storage.columns import ID
-from chatapi.storage.given import Kind, Statement, Types, expected, read_stamp
+from chatapi.storage.given import Kind, Statement, Types, read_stamp
+from chatapi.storage.guessing import GuessedWrong, expected
 from chatapi.storage.tables import access_tokens, limits, tenants, users, workers
 
 MOST_PRINCIPALS = 4096
@@ -43,10 +45,12 @@ Asker = tuple[Claims, str]  # who asks, and the id of the worker that asks for i
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The limits in force for a principal, and the counters that are kept only because limits name them."""
+    """The limits in force for a principal, the counters that are kept only because limits name them, and the text that
+    the limits were read from."""
 
     limits: tuple[Limit, ...]
     named: tuple[Named, ...]
+    text: str
 
 
 class RuleBook:
@@ -61,11 +65,12 @@ class RuleBook:
         self.read = lru_cache(maxsize=MOST_PRINCIPALS)(self._read)
         self._last: dict[Claims, str] = {}
 
-    def remember(self, claims: Claims, text: str) -> None:
-        """Note what limits were set for a principal."""
-        if len(self._last) >= MOST_PRINCIPALS:
-            self._last.clear()
-        self._last[claims] = text
+    def remember(self, facts: Mapping[Asker, Facts]) -> None:
+        """Note what limits are set. Only what a writing connection has read: the same limits in the same order."""
+        for (claims, _), fact in facts.items():
+            if claims not in self._last and len(self._last) >= MOST_PRINCIPALS:
+                self._last.clear()
+            self._last[claims] = fact.rules.text
 
     def guess(self, principals: Iterable[Claims]) -> dict[Claims, str] | None:
         """The limits that are set for each of these, if nothing has changed; None where they were never read."""
@@ -85,7 +90,7 @@ class RuleBook:
             Granted(Scope(scope), Metric(metric), Window(window), model, value)
             for scope, metric, window, model, value in orjson.loads(granted)
         ]
-        return Rules(effective_limits(rows, self._defaults, more), named_by(rows))
+        return Rules(effective_limits(rows, self._defaults, more), named_by(rows), text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,19 +151,21 @@ def facts(
 
 
 def expect(connection: Connection, texts: Mapping[Claims, str]) -> None:
-    """Have the transaction fail unless the limits that were set are as they were read. PostgreSQL only.
+    """Expect that the limits that were set are as they were read. Ask for it after the counters are locked.
 
-    Ask for it after the counters are locked.
+    Raises:
+        GuessedWrong: they are not. PostgreSQL, which is not waited for, says so with what is asked next.
     """
     rows = [{**claims._asdict(), "text": text} for claims, text in texts.items()]
-    _EXPECT.run(connection, rows)
+    if connection.dialect.name != "sqlite":
+        _EXPECT.run(connection, rows)
+    elif any(found != text for (found,), text in zip(_TEXTS.run(connection, rows), texts.values(), strict=True)):
+        raise GuessedWrong
 
 
 def _read(row: Sequence[Any], book: RuleBook, now: datetime) -> Facts:
     expires_at, revoked_at, user_status, tenant_status, renewed_at, *patterns, near_limit = row[4:13]
-    text = row[13] or NO_LIMITS
-    book.remember(Claims(*row[:3]), text)
-    rules = book.read(text, row[14] or "[]")
+    rules = book.read(row[13] or NO_LIMITS, row[14] or "[]")
     in_force = (
         expires_at is not None
         and read_stamp(expires_at) > now
@@ -231,9 +238,16 @@ def _set_limits(kind: Kind, given: FromClause) -> ScalarSelect[Any]:
     return found.correlate(given).scalar_subquery()
 
 
+def _texts(kind: Kind, given: FromClause) -> list[Executable]:
+    return [select(_text(kind, given)).select_from(given)]
+
+
 def _expect(kind: Kind, given: FromClause) -> list[Executable]:
-    text = func.coalesce(_set_limits(kind, given), literal_column(f"'{NO_LIMITS}'", Text))
-    return [select(expected(text == given.c.text)).select_from(given)]
+    return [select(expected(_text(kind, given) == given.c.text)).select_from(given)]
+
+
+def _text(kind: Kind, given: FromClause) -> ColumnElement[str]:
+    return func.coalesce(_set_limits(kind, given), literal_column(f"'{NO_LIMITS}'", Text))
 
 
 def _own_keys(kind: Kind, given: FromClause) -> ScalarSelect[Any]:
@@ -245,4 +259,6 @@ def _own_keys(kind: Kind, given: FromClause) -> ScalarSelect[Any]:
 _ASKER: Types = {"tenant_id": ID, "user_id": ID, "jti": ID, "worker_id": ID, "day": Text()}
 _FACTS = Statement(_ASKER, _facts, returns=True)
 _CLOCK = 16  # where in its rows the clock's begins
-_EXPECT = Statement({"tenant_id": ID, "user_id": ID, "jti": ID, "text": Text()}, _expect)
+_READ_LIMITS: Types = {"tenant_id": ID, "user_id": ID, "jti": ID, "text": Text()}
+_EXPECT = Statement(_READ_LIMITS, _expect)
+_TEXTS = Statement(_READ_LIMITS, _texts, returns=True)

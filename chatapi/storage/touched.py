@@ -26,6 +26,8 @@ class Touched:
 
     def note(self, items: Iterable[Item]) -> None:
         """Remember whose calls have ended. Only an end changes what is used."""
+        if not self.watched:
+            return
         with self._changing:
             for item in items:
                 if isinstance(item, Settlement) and (claims := item.call.claims).tenant_id in self.watched:

@@ -4,11 +4,11 @@ Group commit: one thread takes all that was submitted while its last transaction
 wakes the submitters. Nobody waits for a batch to fill, so a lone call is as quick as its transaction, and many at once
 share one.
 
-What fails before its commit is tried again, whole. A batch with something wrong in it is split until the culprit is
-alone; one that met a row which somebody else keeps locked is split by tenants, so that only that tenant waits. An
-admission whose commit is in doubt is abandoned (written again under its id, then released) and refused. A settlement
-that the database does not take now is kept, in the journal too, and tried again, by id, until it does; only one that is
-wrong in itself is given up, and logged.
+What fails before its commit is tried again, whole, and so is what was guessed wrong. A batch with something wrong in it
+is split until the culprit is alone; one that met a row which somebody else keeps locked is split by tenants, so that
+only that tenant waits. An admission whose commit is in doubt is abandoned (written again under its id, then released)
+and refused. A settlement that the database does not take now is kept, in the journal too, and tried again, by id, until
+it does; only one that is wrong in itself is given up, and logged.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ import structlog
 from chatapi.domain.calls import Abandonment, Admission, Decision, Item, Settlement
 from chatapi.errors import DatabaseUnavailable, Overloaded, RowLocked
 from chatapi.storage.engine import Database, NotCommitted
+from chatapi.storage.guessing import GuessedWrong
 from chatapi.storage.journal import Journal
 from chatapi.storage.ledger import Ledger
-from chatapi.storage.postgresql import GuessedWrong
 from chatapi.storage.tickets import Ticket, by_tenant, call_id_of
 from chatapi.storage.touched import Touched
 
@@ -203,8 +203,7 @@ class LedgerWriter:
     def _take(self) -> list[Ticket]:
         """All that waits, what gives back first; or nothing, and then the bell is rung for the next."""
         batch = [self._urgent.popleft() for _ in range(min(len(self._urgent), LARGEST_BATCH))]
-        free = LARGEST_BATCH - len(batch)
-        batch += [self._waiting.popleft() for _ in range(min(len(self._waiting), free))]
+        batch += [self._waiting.popleft() for _ in range(min(len(self._waiting), LARGEST_BATCH - len(batch)))]
         if not batch:
             self._awake = False
             if self._urgent or self._waiting:
@@ -229,7 +228,8 @@ class LedgerWriter:
                 with self._database.write(urgent=True) as connection:
                     outcomes = self._ledger.write(connection, [ticket.item for ticket in batch], guessing=guessing)
                     committing = True
-            except GuessedWrong:
+            except GuessedWrong as error:
+                batch = batch if guessing else self._halve(batch, error)
                 guessing = False
             except RowLocked as error:
                 self._write_apart(batch, error)
@@ -239,16 +239,9 @@ class LedgerWriter:
                 if batch:
                     time.sleep(PAUSE_S)
             except Exception as error:  # whatever it is, it must not end the thread that all others rely on
-                if len(batch) == 1:
-                    log.error("ledger_refused", call=call_id_of(batch[0].item), error=type(error).__qualname__)
-                    batch[0].fail(error)
-                    return
-                half = len(batch) // 2
-                self._write(batch[:half])
-                batch = batch[half:]
+                batch = self._halve(batch, error)
             else:
-                if self.touched.watched:
-                    self.touched.note(ticket.item for ticket in batch)
+                self.touched.note(ticket.item for ticket in batch)
                 for ticket, outcome in zip(batch, outcomes, strict=True):
                     ticket.finish(outcome)
                 return
@@ -261,6 +254,15 @@ class LedgerWriter:
         else:
             for tickets in groups:
                 self._write(tickets)
+
+    def _halve(self, batch: list[Ticket], error: Exception) -> list[Ticket]:
+        """Of a batch with something wrong in it write one half, return the other; what is wrong alone is given up."""
+        if len(batch) == 1:
+            log.error("ledger_refused", call=call_id_of(batch[0].item), error=type(error).__qualname__)
+            batch[0].fail(error)
+            return []
+        self._write(batch[: len(batch) // 2])
+        return batch[len(batch) // 2 :]
 
     def _sift(self, batch: list[Ticket], error: DatabaseUnavailable, *, committing: bool) -> list[Ticket]:
         """What to try again of what the database did not take. The rest has failed; of that, settlements are owed."""

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
+from sqlalchemy import delete, update
+
 from chatapi.domain.calls import AttemptState, CallState, Charge, Decision, Grant, HeldCall, Settlement
+from chatapi.domain.counters import kept_counters
 from chatapi.domain.effective_limits import LimitScope, Unset
 from chatapi.domain.limits import Denial, Metric
 from chatapi.domain.principals import Claims
@@ -14,6 +17,7 @@ from chatapi.domain.usage import Usage, UsageSource
 from chatapi.domain.windows import Window
 from chatapi.storage.limits import LimitChange, change_limits
 from chatapi.storage.seeding import keep_named
+from chatapi.storage.tables import attempts, calls, counters
 from tests.concurrency.model import utc
 from tests.concurrency.world import Clock, World, ask, world_of
 from tests.support.history import id_at
@@ -64,6 +68,17 @@ def end(world: World, call: HeldCall, *, answered: bool = True) -> None:
     if not answered:
         settlement = Settlement(call, CallState.RELEASED, Charge(), "refused", AttemptState.REFUSED)
     world.writer.submit(settlement)
+
+
+def lose(world: World, call: HeldCall) -> None:
+    """A fail-over forgets an admission: its call, its attempt and what it holds of what is always counted."""
+    columns, hold = counters.c, call.hold
+    less = {"requests_held": columns.requests_held - 1, "tokens_held": columns.tokens_held - hold.tokens}
+    with world.database.write() as connection:
+        connection.execute(delete(attempts).where(attempts.c.call_id == call.call_id))
+        connection.execute(delete(calls).where(calls.c.id == call.call_id))
+        for key in kept_counters(call.claims, call.day):
+            connection.execute(update(counters).filter_by(**key._asdict()).values(less))
 
 
 def change_of(claims: Claims, scope: str, window: Window, value: int | Unset, model: str = "") -> LimitChange:

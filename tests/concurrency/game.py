@@ -21,7 +21,7 @@ from chatapi.storage import tables
 from chatapi.storage.admin_tables import grants
 from chatapi.storage.engine import LOCK_WAIT_S, Database
 from chatapi.storage.grants import LimitGrant, insert_grant
-from chatapi.storage.postgresql import GuessedWrong
+from chatapi.storage.guessing import GuessedWrong
 from chatapi.storage.tickets import Ticket
 from tests.concurrency.batch import Batch, Pending, figures_of, said
 from tests.concurrency.model import SCOPES, Call, CounterPlace, Figures, Model

@@ -25,6 +25,7 @@ from tests.concurrency.acme import (
     denied,
     end,
     held,
+    lose,
     numbers,
     peopled,
     set_limit,
@@ -107,6 +108,32 @@ def test_a_minute_counts_what_expired_once_also_when_its_truth_comes_late(world:
     assert numbers(denied(world, "red")) == (1, 1)
     end(world, call)
     assert numbers(denied(world, "red")) == (1, 1)
+    assert world.audit() == []
+
+
+@pytest.mark.parametrize(("window", "model"), [(Window.MINUTE, ""), (Window.DAY, "tiny"), (Window.AT_ONCE, "")])
+def test_a_call_whose_row_was_lost_when_a_limit_was_set_counts_as_soon_as_its_truth_comes(
+    world: World, window: Window, model: str
+) -> None:
+    call = held(world, "red")
+    lose(world, call)
+    set_limit(world, "user", window, 1, model)
+    end(world, call)
+    assert world.audit() == []
+    if window is not Window.AT_ONCE:
+        assert numbers(denied(world, "red")) == (1, 0)
+
+
+def test_a_call_whose_row_was_lost_makes_no_counter_of_a_minute_that_is_over(world: World) -> None:
+    assert world.clock is not None
+    call = held(world, "red")
+    lose(world, call)
+    set_limit(world, "user", Window.MINUTE, 1)
+    world.clock.move(60)
+    end(world, call)
+    with world.database.read() as connection:
+        of_minutes = select(func.count()).select_from(counters).where(counters.c.window == "minute")
+        assert connection.execute(of_minutes).scalar() == 0
     assert world.audit() == []
 
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 
 import pytest
+import sqlalchemy
 from sqlalchemy import text
 
 from chatapi.domain.calls import AttemptState, CallState, Charge, Grant, Settlement
 from chatapi.domain.idempotency import IdempotencyKey
+from chatapi.domain.limits import Metric
 from chatapi.domain.usage import Usage, UsageSource
+from chatapi.domain.windows import Window
 from chatapi.storage import given
-from chatapi.storage.engine import NotCommitted
+from chatapi.storage.attempts import begin_next
+from chatapi.storage.engine import LOCK_WAIT_S, Database, NotCommitted
 from chatapi.storage.postgresql import Connection
-from tests.concurrency.world import World, ask, world_of
+from tests.concurrency.world import World, ask, settings_of, world_of
 
 CHARGE = Charge(answered=True, usage=Usage(10, 0, 5, 0, UsageSource.UPSTREAM))
 
@@ -36,24 +44,53 @@ def play(world: World, worker_id: str, key: str | None = None, ended: str = "com
     return settlement
 
 
-@pytest.mark.parametrize("key", [None, "a key"])
-def test_an_admission_takes_two_round_trips_and_a_settlement_one(
-    world: World, monkeypatch: pytest.MonkeyPatch, key: str | None
-) -> None:
-    worker_id = world.worker()
-    settlement = play(world, worker_id)  # from now on the tenant's time zone is known
-    trips: list[int] = []
+@pytest.fixture
+def trips(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One for each round trip of the ledger from now on."""
+    made: list[int] = []
     wait = Connection._wait
 
     def counted(self: Connection, *arguments: object) -> object:
-        trips.append(1)
+        made.append(1)
         return wait(self, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Connection, "_wait", counted)
+    return made
+
+
+@pytest.mark.parametrize("key", [None, "a key"])
+def test_an_admission_takes_two_round_trips_and_a_settlement_one(
+    world: World, trips: list[int], key: str | None
+) -> None:
+    worker_id = world.worker()
+    settlement = play(world, worker_id)  # from now on the tenant's time zone is known
+    trips.clear()
     play(world, worker_id, key)
     assert len(trips) == 3
     world.writer.submit(settlement)  # a replay: what was guessed is rolled back
     assert len(trips) > 5
+    assert world.audit() == []
+
+
+def test_limits_that_name_counters_take_no_more_and_nor_do_limits_that_somebody_has_looked_at(
+    world: World, trips: list[int]
+) -> None:
+    claims, worker_id = world.users["ann"], world.worker()
+    for scope, scope_id in (("user", claims.user_id), ("tenant", claims.tenant_id), ("access_token", claims.jti)):
+        world.set_limit(scope, scope_id, Metric.TOKENS, Window.MINUTE, 10_000, tenant_id=claims.tenant_id)
+    play(world, worker_id)
+    trips.clear()
+    play(world, worker_id)
+    assert len(trips) == 4  # one more to make the minute's counters
+    with world.database.write() as connection:
+        connection.execute(text("ANALYZE limits"))
+    with world.database.read() as connection:  # where limits may come in another order
+        assert world.ledger.standings(connection, claims)
+    grant = world.writer.submit(ask(claims, worker_id))
+    assert isinstance(grant, Grant)
+    trips.clear()
+    world.writer.submit(Settlement(grant.call, CallState.SETTLED, CHARGE, "completed", AttemptState.ANSWERED))
+    assert len(trips) == 1
     assert world.audit() == []
 
 
@@ -94,3 +131,37 @@ def test_who_is_ended_while_its_connection_is_lost_ends_of_that(world: World) ->
         driver.close()
         raise Ended
     assert isinstance(world.writer.submit(ask(world.users["ann"], world.worker())), Grant)
+
+
+class SlowDatabase(Database):
+    """A database whose transactions are open until `may_commit`."""
+
+    is_open, may_commit = threading.Event(), threading.Event()
+
+    @contextmanager
+    def write(self, wait_s: float = LOCK_WAIT_S, *, urgent: bool = False) -> Iterator[sqlalchemy.Connection]:
+        with super().write(wait_s, urgent=urgent) as connection:
+            yield connection
+            self.is_open.set()
+            self.may_commit.wait(10)
+
+
+def test_a_settlement_ends_an_attempt_whose_commit_it_has_waited_for(world: World, postgres_url: str) -> None:
+    """Its client was told that the commit is in doubt, and so releases the call; the server is still about it."""
+    worker_id = world.worker()
+    play(world, worker_id)
+    grant = world.writer.submit(ask(world.users["ann"], worker_id))
+    assert isinstance(grant, Grant)
+    slow = SlowDatabase(settings_of(postgres_url))
+    begin = partial(begin_next, slow, grant.call, 2, "backup", "tiny", last=AttemptState.REFUSED)
+    begun = threading.Thread(target=begin)
+    begun.start()
+    assert slow.is_open.wait(10)
+    released = Settlement(grant.call, CallState.RELEASED, Charge(), "upstream_error", AttemptState.REFUSED)
+    (ticket,) = world.writer.submit_all([released])
+    time.sleep(0.3)  # it waits for the call's row
+    slow.may_commit.set()
+    begun.join()
+    ticket.wait()
+    slow.close()
+    assert world.audit() == []
