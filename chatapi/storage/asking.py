@@ -154,6 +154,11 @@ class Asking:
                 if limit.model in ("", model)
             ]
 
+    @property
+    def wanted(self) -> set[CounterKey]:
+        """The counters by which it is decided."""
+        return {key for seat in self._seats.values() for _, key in seat.limits}
+
     def decide(self, found: Counters) -> list[Decision]:
         """Decide, as the counters were found when everything had been added."""
         meters = {key: Meter(found[key]) for seat in self._seats.values() for _, key in seat.limits}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -45,31 +45,31 @@ class Sums(Counters):
             self[key] = change if there is None else there.plus(change)
 
 
-def add(connection: Connection, changes: Mapping[CounterKey, Counter]) -> Callable[[], Counters]:
+def add(connection: Connection, changes: Mapping[CounterKey, Counter]) -> Callable[[Container[CounterKey]], Counters]:
     """Lock the counters, making rows where there are none, and add the changes.
 
     One statement whose rows are sorted: every transaction locks counters in the same order (access tokens, users,
     tenants; then by key), so that no two can wait for each other. A change of nothing only locks and reads.
 
     Returns:
-        What gives the counters as they are then. It waits; what is asked before goes in the same round trip.
+        What gives the counters as they are then, at least those that are wanted. It waits; what is asked before goes in
+        the same round trip.
     """
-    given = [_row(key, changes[key]) for key in sorted(changes, key=_order)]
     if connection.dialect.name == "sqlite":  # where RETURNING takes twice as long as reading what has been written
-        _ADD_ONLY.run(connection, given)
-        return lambda: _found(_READ.run(connection, given))
-    answer = _ADD.ask(connection, given)
-    return lambda: _found(answer())
+        add_unread(connection, changes)
+        return lambda wanted: read(connection, [key for key in changes if key in wanted])
+    answer = _ADD.ask(connection, _rows(changes))
+    return lambda _: _found(answer())
 
 
 def add_unread(connection: Connection, changes: Mapping[CounterKey, Counter]) -> None:
     """The same for somebody who does not want to know."""
-    _ADD_ONLY.run(connection, [_row(key, changes[key]) for key in sorted(changes, key=_order)])
+    _ADD_ONLY.run(connection, _rows(changes))
 
 
 def change(connection: Connection, changes: Mapping[CounterKey, Counter]) -> None:
     """The same for counters that only limits name: those that have no row are not kept, and stay so."""
-    given = [_row(key, changes[key]) for key in sorted(changes, key=_order)]
+    given = _rows(changes)
     _LOCK.ask(connection, given)  # in order: an UPDATE of many rows has none
     _CHANGE.run(connection, given)
 
@@ -92,6 +92,11 @@ def following(connection: Connection, after: CounterKey | None, most: int) -> li
 def forget(connection: Connection, keys: Iterable[CounterKey]) -> None:
     """Delete counters of windows that are over."""
     _FORGET.run(connection, [_row(key, Counter()) for key in sorted(keys, key=_order)])
+
+
+def _rows(changes: Mapping[CounterKey, Counter]) -> list[Row]:
+    """The rows that are given, in the order in which they are locked."""
+    return [_row(key, changes[key]) for key in sorted(changes, key=_order)]
 
 
 def _found(rows: Iterable[Sequence[Any]]) -> Counters:

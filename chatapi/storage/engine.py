@@ -75,7 +75,9 @@ class Database:
         """The database's clock, in UTC: all the machines of an installation see the same one."""
         if self._clock is not None:
             return self._clock(connection)
-        return read_stamp(connection.exec_driver_sql(_NOW[self.is_sqlite]).scalar_one())
+        if self.is_sqlite:
+            return read_stamp(sqlite_of(connection).execute(_NOW[True]).fetchone()[0])
+        return read_stamp(connection.exec_driver_sql(_NOW[False]).scalar_one())
 
     def instant(self, connection: Connection, read: datetime) -> datetime:
         """What the database's clock said in a statement of one's own."""

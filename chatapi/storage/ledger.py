@@ -113,7 +113,7 @@ class Ledger:
         Raises:
             GuessedWrong: it is another day, a call that is to end is not held, or a limit has been set.
         """
-        ended = ending.expect(connection, settlements, self.database.began(connection))
+        ended = ending.expect(connection, settlements, self.database.began(connection) if settlements else "")
         texts = None if admissions else self._book.guess(end.call.claims for end in ended.ends)
         if texts is not None:
             self._count_ends(connection, ended, texts)
@@ -192,7 +192,8 @@ class Ledger:
         counters.change(connection, given_back)
         asking.hold_named(named, facts)
         added = counters.add(connection, named)
-        decisions = asking.decide(locked() | added()) if asking.askers else []
+        wanted = asking.wanted
+        decisions = asking.decide(locked(wanted) | added(wanted)) if asking.askers else []
         less = Sums()
         asking.take_back(less)
         counters.change(connection, less)

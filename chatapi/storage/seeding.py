@@ -131,7 +131,7 @@ def _lock(connection: Connection, tenant_id: str, now: datetime) -> None:
     of_tenant = (tenant_id, Scope.TENANT.value, tenant_id)
     days = [_moment(connection, tenant_id, now + around).day for around in (-AROUND, timedelta(), AROUND)]
     near = {CounterKey(*of_tenant, window.value, window_key(window, day)) for window in KEPT for day in days}
-    rows.add(connection, dict.fromkeys(near, Counter()))
+    rows.add_unread(connection, dict.fromkeys(near, Counter()))
     here = (counters.c.tenant_id == tenant_id, counters.c.scope == Scope.TENANT.value, counters.c.requests_held > 0)
     connection.execute(select(counters.c.window_key).where(*here).order_by(*counters.primary_key).with_for_update())
 
