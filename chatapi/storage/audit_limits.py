@@ -32,7 +32,6 @@ from chatapi.storage.grants import granted_to_counter
 from chatapi.storage.tables import calls, counters, limits, tenants
 
 Place = tuple[Scope, Metric, Window]
-EARLIEST = "Pacific/Kiritimati"  # no day begins earlier anywhere
 
 
 def open_zones(connection: Connection, now: datetime) -> tuple[str, ...]:
@@ -161,17 +160,9 @@ def _zones() -> Select[str]:
 
 
 def _zone() -> ColumnElement[str]:
-    """The time zone in force, after the one that it followed where there was one: what was used then counts on.
-
-    Where it is to change, nobody knows any more which one it followed: it may have been any.
-    """
+    """The time zone in force, after the one that it followed where there was one: what was used then counts on."""
     changed = tenants.c.next_timezone_from <= bindparam("now", type_=UtcDateTime())
-    is_to_change = tenants.c.next_timezone.is_not(None)
-    return case(
-        (changed, tenants.c.timezone + " " + tenants.c.next_timezone),
-        (is_to_change, literal(f"{EARLIEST} ") + tenants.c.timezone),
-        else_=tenants.c.timezone,
-    )
+    return case((changed, tenants.c.timezone + " " + tenants.c.next_timezone), else_=tenants.c.timezone)
 
 
 def _open_windows(zones: tuple[str, ...]) -> CTE:

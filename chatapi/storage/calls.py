@@ -67,9 +67,8 @@ def insert_held(connection: Connection, admitted: Sequence[HeldCall]) -> None:
     Raises:
         IntegrityError: a call is there already.
     """
-    _INSERT_HELD.run(
-        connection, [call_row(connection, call, CallState.HELD) | {"attempt": "sent"} | sent(call) for call in admitted]
-    )
+    rows = [call_row(connection, call, CallState.HELD) | {"attempt": "sent"} | sent(call) for call in admitted]
+    _INSERT_HELD.run(connection, rows)
 
 
 def insert_ended(connection: Connection, rows: Sequence[Row]) -> set[Place]:
@@ -196,7 +195,7 @@ def _insert_attempt(kind: Kind, given: FromClause, *, ended: bool) -> Executable
 
 def _insert_held(kind: Kind, given: FromClause) -> list[Executable]:
     call, attempt = _insert_call(kind, given, ADMITTED), _insert_attempt(kind, given, ended=False)
-    # PostgreSQL locks the tables of the last one first: calls, then attempts, as retention does.
+    # A plan of PostgreSQL's locks the tables of the last one first: calls, then attempts, as retention does.
     return [call, attempt] if kind.is_sqlite else [attempt, call]
 
 

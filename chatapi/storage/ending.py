@@ -68,10 +68,12 @@ class Ended:
         """Add nothing to those that calls enter whose rows were lost: who set the limit has not seen these calls, and
         may have made no counters. What is over is no longer counted."""
         for call in [end.call for end in self.ends if end.was_lost]:
-            named, moment = rules[call.claims].named, moments[call.claims.tenant_id]
-            entered = named_counters(named, call.model, call.claims, call.day, call.admitted_at)
-            are_open = named_counters(named, call.model, call.claims, moment.day, moment.now)
-            sums.add([key for key in entered if key in are_open], Counter())
+            named, moment = rules[call.claims].named, moments.get(call.claims.tenant_id)
+            if moment is not None:
+                entered = named_counters(named, call.model, call.claims, call.day, call.admitted_at)
+                of_now = named_counters(named, call.model, call.claims, moment.day, moment.now)
+                pairs = zip(entered, of_now, strict=True)
+                sums.add([key for key, now in pairs if key.window_key >= now.window_key], Counter())
 
     def charges(self) -> list[tuple[HeldCall, Charge, Charge]]:
         """What each call is charged now, and was charged before: for the roll-ups."""

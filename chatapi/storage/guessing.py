@@ -1,6 +1,6 @@
 """Guesses: what is likely is written as if it were known, and the transaction fails where it is not so.
 
-What saves a round trip to PostgreSQL saves statements on SQLite. Done again without guesses, every batch succeeds.
+What saves a round trip to PostgreSQL saves statements on SQLite. A batch that was guessed wrong is done again without.
 """
 
 from __future__ import annotations

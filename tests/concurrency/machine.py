@@ -263,11 +263,12 @@ class LedgerMachine(Game):
 
     @rule(whose=INDEX, name=st.sampled_from(["America/New_York", "Asia/Tokyo", "Pacific/Kiritimati"]))
     def change_zone(self, whose: int, name: str) -> None:
-        """A tenant's time zone changes when its month ends."""
+        """A tenant's time zone changes when its month has ended in both."""
         tenant_id = self._pick(list(self.model.zones), whose)
         zone, today = self.model.zone(tenant_id), date.fromisoformat(self.model.day(tenant_id))
         following = (today.replace(day=1) + timedelta(days=31)).replace(day=1)
-        begins = datetime(following.year, following.month, following.day, tzinfo=zone).astimezone(ZoneInfo("UTC"))
+        ends = [datetime(*following.timetuple()[:3], tzinfo=each) for each in (zone, ZoneInfo(name))]
+        begins = max(end.astimezone(ZoneInfo("UTC")) for end in ends)
         self.world.change("tenants", tenant_id, timezone=str(zone), next_timezone=name, next_timezone_from=begins)
         self.model.zones[tenant_id] = [(LONG_AGO, str(zone)), (begins, name)]
 

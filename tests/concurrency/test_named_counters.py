@@ -14,10 +14,11 @@ from sqlalchemy import Connection, func, select
 from chatapi.domain.calls import Grant
 from chatapi.domain.effective_limits import Unset
 from chatapi.domain.limits import DenialKind, Metric
+from chatapi.domain.principals import Claims
 from chatapi.domain.windows import Window
 from chatapi.storage.limits import change_limits
 from chatapi.storage.seeding import keep_named
-from chatapi.storage.tables import counters
+from chatapi.storage.tables import calls, counters
 from tests.concurrency.acme import (
     AT_HALF_PAST,
     NOON,
@@ -135,6 +136,16 @@ def test_a_call_whose_row_was_lost_makes_no_counter_of_a_minute_that_is_over(wor
         of_minutes = select(func.count()).select_from(counters).where(counters.c.window == "minute")
         assert connection.execute(of_minutes).scalar() == 0
     assert world.audit() == []
+
+
+def test_the_truth_about_a_call_is_written_though_its_tenant_was_lost_with_it(world: World) -> None:
+    """As when a backup is restored and the journal of later calls is kept."""
+    call = held(world, "red")
+    later = call._replace(call_id=id_at(call.admitted_at), claims=Claims(*(id_at(call.admitted_at) for _ in range(3))))
+    end(world, later)
+    with world.database.read() as connection:
+        found = connection.execute(select(calls.c.state).where(calls.c.id == later.call_id)).scalar_one()
+    assert found == "settled"
 
 
 def test_a_limit_that_was_withdrawn_and_set_again_counts_what_was_between(world: World) -> None:

@@ -149,23 +149,6 @@ def test_a_changed_time_zone_begins_after_the_longest_open_window(emptied: Lasti
     assert world.audit() == []
 
 
-def test_a_time_zone_that_is_to_change_again_casts_no_doubt_on_limits_that_were_set_in_the_one_before(
-    emptied: LastingDatabase,
-) -> None:
-    world, clock, claims = user_in(emptied, "Asia/Tokyo", utc("2026-12-31T22:59:00"))
-    answered(world, claims)  # in January there
-    clock.move(30)
-    place = ("user", claims.user_id, Metric.TOKENS, Window.MONTH)
-    world.set_limit(*place, 3, tenant_id=claims.tenant_id, changed_at=clock.now)
-    begins = utc("2027-01-31T15:00:00")
-    world.change("tenants", claims.tenant_id, next_timezone="America/New_York", next_timezone_from=begins)
-    clock.now = begins + timedelta(seconds=30)  # January again, which began later there
-    assert world.audit() == []
-    again = {"next_timezone": "Asia/Tokyo", "next_timezone_from": utc("2027-02-01T05:00:00")}
-    world.change("tenants", claims.tenant_id, timezone="America/New_York", **again)
-    assert world.audit() == []
-
-
 @contextmanager
 def served(url: str, clock: Clock, faults: FaultyUpstream, folder: Path) -> Iterator[tuple[Http, str]]:
     """The service with a clock of the test's under a threaded server; HTTP to it, and a user's JWT."""
