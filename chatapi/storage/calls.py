@@ -32,6 +32,7 @@ from chatapi.storage.guessing import expected
 from chatapi.storage.tables import attempts, calls
 
 Place = tuple[str, str]  # a tenant's id and the call's
+HELD = CallState.HELD.value
 
 PLACE: Types = {"tenant_id": ID, "id": ID}
 ADMITTED: Types = {
@@ -67,7 +68,9 @@ def insert_held(connection: Connection, admitted: Sequence[HeldCall]) -> None:
     Raises:
         IntegrityError: a call is there already.
     """
-    rows = [call_row(connection, call, CallState.HELD) | {"attempt": "sent"} | sent(call) for call in admitted]
+    rows = [call_row(connection, call, HELD) for call in admitted]
+    for row, call in zip(rows, admitted, strict=True):
+        row["attempt"], row["sent_model"] = "sent", call.sent_model or call.model
     _INSERT_HELD.run(connection, rows)
 
 
@@ -113,7 +116,7 @@ def held_call(row: RowMapping) -> HeldCall:
     return HeldCall(call_id=str(row["id"]), claims=claims, **fields)
 
 
-def call_row(connection: Connection, call: HeldCall, state: CallState) -> Row:
+def call_row(connection: Connection, call: HeldCall, state: str) -> Row:
     """The columns that an admission writes."""
     claims = call.claims
     return {
@@ -122,7 +125,7 @@ def call_row(connection: Connection, call: HeldCall, state: CallState) -> Row:
         "user_id": claims.user_id,
         "jti": claims.jti,
         "worker_id": call.worker_id,
-        "state": state.value,
+        "state": state,
         "endpoint": call.endpoint,
         "model": call.model,
         "upstream": call.upstream,

@@ -113,7 +113,9 @@ def expect(connection: Connection, settlements: Sequence[Settlement], now: str) 
     first = _first_of_each(settlements, ended)
     if connection.dialect.name != "sqlite":  # in order, which an UPDATE has not; and then it sees all attempts
         calls.lock(connection, (place_of(settlement.call) for settlement in first))
-    rows = [_place_row(place_of(each.call), CallState.HELD) | _end_row(each, now) for each in first]
+    rows = [_end_row(each, now) for each in first]
+    for row, each in zip(rows, first, strict=True):
+        (row["tenant_id"], row["id"]), row["before"] = place_of(each.call), calls.HELD
     calls.move_held(connection, rows)
     ended.ends = [End(each.call, Left(each.call.hold, NO_CHARGE), each.charge, each.ended) for each in first]
     return ended
@@ -159,7 +161,7 @@ def _write_lost(
     since = calls_since(connection) if settlements else ""
     settlements = [settlement for settlement in settlements if settlement.call.day >= since]
     rows = [
-        calls.call_row(connection, settlement.call, settlement.state)
+        calls.call_row(connection, settlement.call, settlement.state.value)
         | calls.sent(settlement.call)
         | _end_row(settlement, now, expired_at=now)
         for settlement in settlements
@@ -188,7 +190,9 @@ def abandon(
             continue
         call = HeldCall.of(admission, moment, 0)
         settlement = Settlement(call, CallState.RELEASED, Charge(), ABANDONED, AttemptState.REFUSED)
-        row = calls.call_row(connection, call, CallState.RELEASED) | _end_row(settlement, stamp(connection, moment.now))
+        row = calls.call_row(connection, call, CallState.RELEASED.value) | _end_row(
+            settlement, stamp(connection, moment.now)
+        )
         row |= calls.sent(call)
         if not calls.insert_ended(connection, [row]):
             there = calls.find(connection, *place_of(call))

@@ -11,8 +11,7 @@ from operator import sub as minus
 
 from sqlalchemy import BigInteger, Connection, Executable, FromClause, Text, select, text
 
-from chatapi.domain.calls import Charge, HeldCall
-from chatapi.domain.limits import NOTHING
+from chatapi.domain.calls import NO_CHARGE, Charge, HeldCall
 from chatapi.storage.columns import ID
 from chatapi.storage.given import Kind, Statement, Types
 from chatapi.storage.tables import usage_days
@@ -28,7 +27,7 @@ def add(connection: Connection, charges: Iterable[tuple[HeldCall, Charge, Charge
         key = (*call.claims, call.model, call.day)
         there = sums.get(key) or [0] * len(FIGURES)
         sums[key] = list(map(plus, there, _figures(charge)))
-        if before.amount != NOTHING or before.cost is None:
+        if before is not NO_CHARGE:
             sums[key] = list(map(minus, sums[key], _figures(before)))
     rows = [dict(zip((*KEY, *FIGURES), (*key, *sums[key]), strict=True)) for key in sorted(sums)]
     _ADD.run(connection, rows)
