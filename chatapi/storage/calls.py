@@ -70,7 +70,7 @@ def insert_held(connection: Connection, admitted: Sequence[HeldCall]) -> None:
     """
     rows = [call_row(connection, call, HELD) for call in admitted]
     for row, call in zip(rows, admitted, strict=True):
-        row["attempt"], row["sent_model"] = "sent", call.sent_model or call.model
+        row.update(sent(call), attempt="sent")
     _INSERT_HELD.run(connection, rows)
 
 

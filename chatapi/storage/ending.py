@@ -115,7 +115,7 @@ def expect(connection: Connection, settlements: Sequence[Settlement], now: str) 
         calls.lock(connection, (place_of(settlement.call) for settlement in first))
     rows = [_end_row(each, now) for each in first]
     for row, each in zip(rows, first, strict=True):
-        (row["tenant_id"], row["id"]), row["before"] = place_of(each.call), calls.HELD
+        row.update(_place_row(place_of(each.call), CallState.HELD))
     calls.move_held(connection, rows)
     ended.ends = [End(each.call, Left(each.call.hold, NO_CHARGE), each.charge, each.ended) for each in first]
     return ended
