@@ -6,7 +6,6 @@ import contextlib
 import socket
 import ssl
 import struct
-import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -41,7 +40,7 @@ class Connection:
         "_socket",
         "_used",
         "_watcher",
-        "idle_since",
+        "idle_until",
         "patience",
     )
 
@@ -53,7 +52,7 @@ class Connection:
         self._used = False
         self._acked_before: int | None = None
         self._aborted = False
-        self.idle_since = 0.0
+        self.idle_until = 0.0
         self.patience = Patience(0.0, 0.0)
 
     def is_quiet(self) -> bool:
@@ -140,10 +139,10 @@ class Connection:
         """
         return not self._aborted and self._acked_before is not None and self._acked() == self._acked_before
 
-    def rest(self) -> None:
-        """The answer is over; another request may use this connection."""
+    def rest(self, *, until: float) -> None:
+        """The answer is over; another request may use this connection until then, by the monotonic clock."""
         self._used = True
-        self.idle_since = time.monotonic()
+        self.idle_until = until
 
     def abort(self) -> None:
         """End a read that blocks in another greenlet. The connection is of no use afterwards."""

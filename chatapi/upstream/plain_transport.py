@@ -1,10 +1,11 @@
-"""The way bytes travel to an upstream: httpx2's connection pool, with three things that it lacks.
+"""The way bytes travel to an upstream: httpx2's connection pool, with four things that it lacks.
 
 - The patience with a silent upstream may change in the middle of an answer: long for the first byte, shorter between
   two chunks, and never beyond the call's deadline. httpx2 has one read timeout for a whole answer.
 - A blocked read can be ended from another thread or greenlet, by shutting its socket down.
 - An error says whether the request had been sent: what fails before that (also inside a proxy's CONNECT) is a
   `ConnectError` or `ConnectTimeout`.
+- A connection is not used when its upstream may be closing it (`keep_alive`).
 
 Only blocking sockets are used, so it works the same in threads and under gevent's monkey-patching.
 """
@@ -14,7 +15,8 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import httpcore2
@@ -22,13 +24,13 @@ import httpx2
 
 from chatapi.upstream.answer import ANSWER, Answer, Decoded
 from chatapi.upstream.cutoff import Cutoff, bind_to_cutoff, holding
+from chatapi.upstream.keep_alive import KEEPALIVE_EXPIRY_S, lasts_s, rest_s
 from chatapi.upstream.letterhead import Letterhead
 from chatapi.upstream.parcel import Pieces
 from chatapi.upstream.patience import Patience
 from chatapi.upstream.transport import Transport
 
 MOST_CONNECTIONS = 1000
-KEEPALIVE_EXPIRY_S = 30.0
 
 CORE_ERRORS = (
     httpcore2.TimeoutException,
@@ -45,13 +47,28 @@ class PatientStream(httpcore2.NetworkStream):
     def __init__(self, inner: httpcore2.NetworkStream) -> None:
         self._inner = inner
         self.patience: Patience | None = None
+        self._read_at = 0.0
+        self._rest_s, self._lasts_s = 0.0, KEEPALIVE_EXPIRY_S
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Read what is there, waiting as long as the patience allows, or else `timeout` seconds."""
-        return self._inner.read(max_bytes, timeout if self.patience is None else self.patience.next_timeout_s())
+        data = self._inner.read(max_bytes, timeout if self.patience is None else self.patience.next_timeout_s())
+        self._read_at = time.monotonic()
+        return data
+
+    def answered(self, headers: Mapping[str, str]) -> None:
+        """The headers of an answer, their names in lower case, have come."""
+        self._rest_s, self._lasts_s = rest_s(headers), lasts_s(headers)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Write a request: the patience of the answer before it is over, and its cutoff can end it."""
+        """Write a request: the patience of the answer before it is over, and its cutoff can end it.
+
+        Raises:
+            httpcore2.ConnectionNotAvailable: the connection rests; the pool uses another.
+        """
+        if time.monotonic() - self._read_at < self._rest_s:
+            raise httpcore2.ConnectionNotAvailable
+        self._rest_s = 0.0
         self.patience = None
         bind_to_cutoff(self.abort)
         self._inner.write(buffer, timeout)
@@ -67,7 +84,9 @@ class PatientStream(httpcore2.NetworkStream):
         return PatientStream(self._inner.start_tls(ssl_context, server_hostname, timeout))
 
     def get_extra_info(self, info: str) -> Any:
-        """What httpcore2 asks of a connection (`socket`, `is_readable`, …)."""
+        """What httpcore2 asks of a connection (`socket`, `is_readable`, …). One that is idle and readable is closed."""
+        if info == "is_readable" and time.monotonic() - self._read_at > self._lasts_s:
+            return True
         return self._inner.get_extra_info(info)
 
     def abort(self) -> None:
@@ -152,6 +171,8 @@ class PlainTransport(Transport):
             nonlocal sent
             if event == "http11.send_request_headers.started":
                 sent = info["request"].method != b"CONNECT"
+            elif event == "http11.send_request_headers.failed":
+                sent = sent and not isinstance(info["exception"], httpcore2.ConnectionNotAvailable)
 
         url = request.url
         core_request = httpcore2.Request(
@@ -165,7 +186,9 @@ class PlainTransport(Transport):
             answer = self._pool.handle_request(core_request)
         if not isinstance(answer.stream, Iterable):
             raise TypeError("the connection pool gave an asynchronous body")
-        extensions = {**answer.extensions, ANSWER: _Source(answer.extensions["network_stream"])}
+        connection: PatientStream = answer.extensions["network_stream"]
+        connection.answered({name.lower().decode("latin-1"): value.decode("latin-1") for name, value in answer.headers})
+        extensions = {**answer.extensions, ANSWER: _Source(connection)}
         body = _Body(answer.stream)
         return httpx2.Response(answer.status, headers=answer.headers, stream=body, extensions=extensions)
 

@@ -6,8 +6,7 @@ what fails before that is a `ConnectError`, `ConnectTimeout`, `ProxyError` or `P
 
 from __future__ import annotations
 
-import time
-from collections import deque
+from collections.abc import Mapping
 
 import httpx2
 from gevent.lock import Semaphore
@@ -16,23 +15,23 @@ from geventhttpclient._parser import HTTPParseError, HTTPResponseParser
 from chatapi.upstream.connection import Connection, NothingSent
 from chatapi.upstream.cutoff import Cutoff
 from chatapi.upstream.dialling import Dialler
+from chatapi.upstream.idle import IdleConnections
 from chatapi.upstream.parcel import Pieces
 from chatapi.upstream.patience import Patience
 
 MOST_CALLS = 4000  # at once; as many as the worker takes from clients
-KEEPALIVE_EXPIRY_S = 30.0
 LARGEST_HEAD_BYTES = 256 * 1024
 FIRST_FINAL_STATUS = 200
 
 
 class Pool:
-    """Connections that one dialler opens. What is used most recently is used next, so that the others can expire."""
+    """Connections that one dialler opens."""
 
     def __init__(self, dialler: Dialler, timeout: httpx2.Timeout, *, most_calls: int = MOST_CALLS) -> None:
         self.dialler = dialler
         self._wait_s = timeout.pool
         self._write_timeout_s = timeout.write
-        self._idle: deque[Connection] = deque()
+        self._idle = IdleConnections()
         self._free = Semaphore(most_calls)
 
     def send(self, head: bytes, body: bytes | Pieces, patience: Patience, cutoff: Cutoff | None) -> Answer:
@@ -60,23 +59,19 @@ class Pool:
 
     def close(self) -> None:
         """Close the idle connections."""
-        while self._idle:
-            self._idle.pop().close()
+        self._idle.close()
 
-    def give_back(self, connection: Connection, *, good: bool) -> None:
-        """An answer is over; its connection may be good for another."""
+    def give_back(self, connection: Connection, headers: Mapping[str, str] | None) -> None:
+        """An answer is over; unless `headers` (which were the answer's) is None, its connection is good for another."""
         self._free.release()
-        if not good:
+        if headers is None:
             connection.close()
-            return
-        connection.rest()
-        self._idle.append(connection)
-        while self._idle and connection.idle_since - self._idle[0].idle_since > KEEPALIVE_EXPIRY_S:
-            self._idle.popleft().close()
+        else:
+            self._idle.put(connection, headers)
 
     def _send(self, request: bytes, more: Pieces | None, patience: Patience, cutoff: Cutoff | None) -> Answer:
         while True:
-            connection = self._rested()
+            connection = self._idle.take()
             is_new = connection is None
             if connection is None:
                 connection = self.dialler.dial()
@@ -97,16 +92,6 @@ class Pool:
             except BaseException:
                 connection.close()
                 raise
-
-    def _rested(self) -> Connection | None:
-        """An idle connection that the upstream has not closed, if there is one."""
-        oldest = time.monotonic() - KEEPALIVE_EXPIRY_S
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.idle_since >= oldest and connection.is_quiet():
-                return connection
-            connection.close()
-        return None
 
 
 class Answer(HTTPResponseParser):
@@ -189,7 +174,7 @@ class Answer(HTTPResponseParser):
         """Give up what has not been read. Idempotent."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            self._pool.give_back(connection, good=False)
+            self._pool.give_back(connection, None)
 
     def _open(self) -> Connection:
         if self._connection is None:
@@ -207,7 +192,8 @@ class Answer(HTTPResponseParser):
     def _give_back(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            self._pool.give_back(connection, good=self.should_keep_alive() and not self._has_more)
+            is_good = self.should_keep_alive() and not self._has_more
+            self._pool.give_back(connection, self.headers if is_good else None)
 
     # What the parser calls:
 

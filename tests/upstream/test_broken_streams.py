@@ -11,6 +11,7 @@ from chatapi.errors import (
     UpstreamBroken,
     UpstreamTimeout,
 )
+from chatapi.upstream.keep_alive import REST_S
 from tests.upstream.servers import (
     BODY,
     END,
@@ -63,6 +64,7 @@ def test_the_timeouts_of_one_call_do_not_stay_with_the_connection() -> None:
     with serving(script) as server, upstream_at(server.base_url, **timeouts) as upstream:
         for _ in range(2):
             assert "".join(e.text for e in upstream.open(BODY, call_id="call-1")) == "Hi"
+            time.sleep(REST_S)
         assert server.connections == 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 
 import orjson
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from chatapi.domain.usage import Usage, UsageSource
 from chatapi.errors import ConfigurationError
 from chatapi.settings import Settings
+from chatapi.upstream.keep_alive import REST_S
 from chatapi.upstream.sse import events_in
 from chatapi.upstream.upstreams import build_upstreams
 from tests.upstream.servers import (
@@ -141,6 +143,7 @@ def test_a_stream_gives_its_events_one_by_one_and_keeps_the_connection(way: str)
             stream = upstream.open(BODY | {"stream_options": {"include_usage": True}}, call_id="call-7")
             relayed = b"".join(stream.stream)
             stream.close()
+            time.sleep(REST_S)
         assert stream.upstream_id == "chatcmpl-2"
         assert server.connections == 1
         request = server.requests[0]

@@ -77,6 +77,41 @@ def test_a_connection_that_the_upstream_will_close_is_not_used_again(header: str
             assert server.connections == number
 
 
+@pytest.mark.parametrize("pause_s", [0.0, 0.02])
+def test_a_connection_that_the_upstream_closes_after_a_stream_loses_no_call(pause_s: float) -> None:
+    """As llama.cpp's server does, without a word of it in its answer."""
+
+    def script(connection: socket.socket, request: Request) -> None:
+        if json.loads(request.body).get("stream"):
+            streaming(event(delta("Hi.", "stop")), event(b"[DONE]"), END, pause_s, hang_up=True)(connection, request)
+        else:
+            answering(200, REPLY)(connection, request)
+
+    with serving(script) as server, upstream_at(server.base_url) as upstream:
+        for _ in range(5):
+            assert "".join(event.text for event in upstream.open(BODY, call_id="call-1")) == "Hi."
+            assert upstream.complete(BODY, call_id="call-2").text == "Hi."
+        assert len(server.requests) == 10
+
+
+def test_an_upstream_that_goes_after_a_stream_got_no_request() -> None:
+    with serving(streaming(event(delta("Hi.", "stop")), event(b"[DONE]"), END)) as server:
+        with upstream_at(server.base_url) as upstream:
+            assert "".join(event.text for event in upstream.open(BODY, call_id="call-1")) == "Hi."
+            server.close()
+            with pytest.raises(UpstreamUnreachable) as caught:
+                upstream.complete(BODY, call_id="call-2")
+    assert not caught.value.may_have_run
+
+
+@pytest.mark.parametrize(("said", "connections"), [("timeout=1", 2), ("max=5, Timeout = 9", 1), ("timeout=soon", 1)])
+def test_a_connection_is_not_used_when_the_upstream_is_about_to_close_it(said: str, connections: int) -> None:
+    with serving(answering(200, REPLY, f"Keep-Alive: {said}")) as server, upstream_at(server.base_url) as upstream:
+        for _ in range(2):
+            assert upstream.complete(BODY, call_id="call-1").text == "Hi."
+        assert server.connections == connections
+
+
 def test_a_request_that_was_read_and_not_answered_is_not_sent_again() -> None:
     def script(connection: socket.socket, request: Request) -> None:
         if len(server.requests) > 1:

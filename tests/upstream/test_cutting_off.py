@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from chatapi.errors import UpstreamBroken, UpstreamRateLimited, UpstreamUnreachable
+from chatapi.upstream.keep_alive import REST_S
 from tests.upstream.servers import (
     BODY,
     END,
@@ -35,6 +36,7 @@ def test_a_stream_left_at_done_gives_its_connection_back_when_it_is_closed() -> 
             while not stream.stream.done:
                 next(iter(stream))
             stream.close()
+            time.sleep(REST_S)
         assert server.connections == 1
 
 

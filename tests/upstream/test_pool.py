@@ -18,6 +18,7 @@ from chatapi.upstream.connection import Connection
 from chatapi.upstream.cutoff import Cutoff
 from chatapi.upstream.dialling import Dialler
 from chatapi.upstream.gevent_transport import GeventTransport
+from chatapi.upstream.keep_alive import REST_S
 from chatapi.upstream.patience import Patience
 from chatapi.upstream.pool import Pool
 from chatapi.upstream.transport import runs_gevent
@@ -156,17 +157,20 @@ def test_a_cancelled_request_is_not_tried_on_another_connection(server: Scripted
 SLOW = streaming(0.1, chunk(b"x"), END)
 
 
-def test_idle_connections_are_used_again_the_last_one_first_and_expire(monkeypatch: pytest.MonkeyPatch) -> None:
-    with serving(SLOW) as server, pool_to(server) as pool:
+def test_idle_connections_are_used_again_after_a_rest_and_expire(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer_three(number: int) -> None:
         answers = [pool.send(HEAD, b"{}", PATIENCE, None) for _ in range(3)]
         for answer in answers:
             assert answer.read() == b"x"
             assert answer.read() == b""
-        for _ in range(3):
-            send(pool)
-        assert server.connections == 3
-        monkeypatch.setattr("chatapi.upstream.pool.KEEPALIVE_EXPIRY_S", 0.0)
-        send(pool)
+        assert server.connections == number
+        time.sleep(REST_S)
+
+    with serving(SLOW) as server, pool_to(server) as pool:
+        answer_three(3)
+        monkeypatch.setattr("chatapi.upstream.keep_alive.KEEPALIVE_EXPIRY_S", 0.0)
+        answer_three(3)
+        assert send(pool) == b"x"
         assert server.connections == 4
         assert len(pool._idle) == 1
 
