@@ -50,7 +50,7 @@ grants = Table(  # so much more than a limit, in one window of it
     Column("withdrawn_at", UtcDateTime),
     one_of("scope", "access_token", "user", "tenant"),
     one_of("metric", "requests", "tokens", "cost"),
-    CheckConstraint("\"window\" IN ('day', 'month')", name="window"),
+    one_of("window", "day", "month"),
     CheckConstraint("value > 0", name="value"),
     belongs_to("tenants", ("tenant_id", "id")),
 )

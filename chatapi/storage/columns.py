@@ -65,8 +65,8 @@ def count(name: str) -> Column[int]:
 
 
 def one_of(column: str, *values: str) -> CheckConstraint:
-    """The column has one of these values."""
-    return CheckConstraint(f"{column} IN ({', '.join(repr(value) for value in values)})", name=column)
+    """The column has one of these values. For an IN of more than two SQLite would make a table at every write."""
+    return CheckConstraint(" OR ".join(f'"{column}" = {value!r}' for value in values), name=column)
 
 
 def belongs_to(table: str, *columns: tuple[str, str]) -> ForeignKeyConstraint:

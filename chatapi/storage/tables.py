@@ -126,7 +126,7 @@ limits = Table(
     Column("changed_at", UtcDateTime, nullable=False),
     one_of("scope", "access_token", "user", "tenant", "each_user"),
     one_of("metric", "requests", "tokens", "cost"),
-    CheckConstraint("\"window\" IN ('at_once', 'minute', 'day', 'month')", name="window"),
+    one_of("window", "at_once", "minute", "day", "month"),
     CheckConstraint("value >= 0", name="value"),
     belongs_to("tenants", ("tenant_id", "id")),
 )

@@ -40,8 +40,10 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("models", sa.Text(), nullable=True),
         sa.Column("near_limit", sa.Text(), server_default="clamp", nullable=False),
-        sa.CheckConstraint("near_limit IN ('clamp', 'refuse')", name=op.f("ck_tenants_near_limit")),
-        sa.CheckConstraint("status IN ('active', 'disabled', 'closed')", name=op.f("ck_tenants_status")),
+        sa.CheckConstraint("near_limit = 'clamp' OR near_limit = 'refuse'", name=op.f("ck_tenants_near_limit")),
+        sa.CheckConstraint(
+            "status = 'active' OR status = 'disabled' OR status = 'closed'", name=op.f("ck_tenants_status")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_tenants")),
         sa.UniqueConstraint("name", name=op.f("uq_tenants_name")),
     )
@@ -56,8 +58,10 @@ def upgrade() -> None:
         sa.Column("status", sa.Text(), server_default="active", nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("models", sa.Text(), nullable=True),
-        sa.CheckConstraint("role IN ('user', 'admin', 'operator')", name=op.f("ck_users_role")),
-        sa.CheckConstraint("status IN ('active', 'disabled', 'closed')", name=op.f("ck_users_status")),
+        sa.CheckConstraint("role = 'user' OR role = 'admin' OR role = 'operator'", name=op.f("ck_users_role")),
+        sa.CheckConstraint(
+            "status = 'active' OR status = 'disabled' OR status = 'closed'", name=op.f("ck_users_status")
+        ),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_users_tenants")),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_users")),
     )
@@ -131,9 +135,17 @@ def upgrade() -> None:
         sa.Column("model", sa.Text(), server_default="", nullable=False),
         sa.Column("value", sa.BigInteger(), nullable=True),
         sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint("metric IN ('requests', 'tokens', 'cost')", name=op.f("ck_limits_metric")),
-        sa.CheckConstraint("scope IN ('access_token', 'user', 'tenant', 'each_user')", name=op.f("ck_limits_scope")),
-        sa.CheckConstraint("\"window\" IN ('at_once', 'minute', 'day', 'month')", name=op.f("ck_limits_window")),
+        sa.CheckConstraint(
+            "metric = 'requests' OR metric = 'tokens' OR metric = 'cost'", name=op.f("ck_limits_metric")
+        ),
+        sa.CheckConstraint(
+            "scope = 'access_token' OR scope = 'user' OR scope = 'tenant' OR scope = 'each_user'",
+            name=op.f("ck_limits_scope"),
+        ),
+        sa.CheckConstraint(
+            "\"window\" = 'at_once' OR \"window\" = 'minute' OR \"window\" = 'day' OR \"window\" = 'month'",
+            name=op.f("ck_limits_window"),
+        ),
         sa.CheckConstraint("value >= 0", name=op.f("ck_limits_value")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_limits_tenants")),
         sa.PrimaryKeyConstraint("tenant_id", "scope", "scope_id", "metric", "window", "model", name=op.f("pk_limits")),
@@ -153,9 +165,13 @@ def upgrade() -> None:
         sa.Column("granted_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("ends_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("withdrawn_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint("metric IN ('requests', 'tokens', 'cost')", name=op.f("ck_grants_metric")),
-        sa.CheckConstraint("scope IN ('access_token', 'user', 'tenant')", name=op.f("ck_grants_scope")),
-        sa.CheckConstraint("\"window\" IN ('day', 'month')", name=op.f("ck_grants_window")),
+        sa.CheckConstraint(
+            "metric = 'requests' OR metric = 'tokens' OR metric = 'cost'", name=op.f("ck_grants_metric")
+        ),
+        sa.CheckConstraint(
+            "scope = 'access_token' OR scope = 'user' OR scope = 'tenant'", name=op.f("ck_grants_scope")
+        ),
+        sa.CheckConstraint("\"window\" = 'day' OR \"window\" = 'month'", name=op.f("ck_grants_window")),
         sa.CheckConstraint("value > 0", name=op.f("ck_grants_value")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_grants_tenants")),
         sa.PrimaryKeyConstraint("tenant_id", "scope_id", "window_key", "id", name=op.f("pk_grants")),

@@ -47,9 +47,13 @@ def upgrade() -> None:
         sa.Column("reasoning_tokens", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("cost", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("unpriced", sa.Boolean(), server_default=sa.text("false"), nullable=False),
-        sa.CheckConstraint("state IN ('held', 'settled', 'released', 'expired')", name=op.f("ck_calls_state")),
         sa.CheckConstraint(
-            "usage_source IN ('none', 'upstream', 'counted', 'hold')", name=op.f("ck_calls_usage_source")
+            "state = 'held' OR state = 'settled' OR state = 'released' OR state = 'expired'",
+            name=op.f("ck_calls_state"),
+        ),
+        sa.CheckConstraint(
+            "usage_source = 'none' OR usage_source = 'upstream' OR usage_source = 'counted' OR usage_source = 'hold'",
+            name=op.f("ck_calls_usage_source"),
         ),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_calls")),
         postgresql_partition_by="RANGE (id)",
@@ -74,7 +78,10 @@ def upgrade() -> None:
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("upstream_id", sa.Text(), nullable=True),
-        sa.CheckConstraint("state IN ('sent', 'answered', 'refused', 'unknown')", name=op.f("ck_attempts_state")),
+        sa.CheckConstraint(
+            "state = 'sent' OR state = 'answered' OR state = 'refused' OR state = 'unknown'",
+            name=op.f("ck_attempts_state"),
+        ),
         sa.ForeignKeyConstraint(
             ["tenant_id", "call_id"], ["calls.tenant_id", "calls.id"], name=op.f("fk_attempts_calls")
         ).ddl_if(dialect="sqlite"),

@@ -54,7 +54,9 @@ def upgrade() -> None:
         sa.Column("shares", sa.Text(), nullable=False),
         sa.Column("status", sa.Text(), server_default="active", nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint("status IN ('active', 'disabled', 'deleted')", name=op.f("ck_webhooks_status")),
+        sa.CheckConstraint(
+            "status = 'active' OR status = 'disabled' OR status = 'deleted'", name=op.f("ck_webhooks_status")
+        ),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_webhooks_tenants")),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_webhooks")),
     )
@@ -71,7 +73,9 @@ def upgrade() -> None:
         sa.Column("next_try_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("problem", sa.Text(), nullable=True),
-        sa.CheckConstraint("state IN ('pending', 'delivered', 'given_up')", name=op.f("ck_alerts_state")),
+        sa.CheckConstraint(
+            "state = 'pending' OR state = 'delivered' OR state = 'given_up'", name=op.f("ck_alerts_state")
+        ),
         sa.ForeignKeyConstraint(
             ["tenant_id", "webhook_id"], ["webhooks.tenant_id", "webhooks.id"], name=op.f("fk_alerts_webhooks")
         ),
