@@ -95,12 +95,12 @@ def test_a_connection_that_the_upstream_closes_after_a_stream_loses_no_call(paus
 
 
 def test_an_upstream_that_goes_after_a_stream_got_no_request() -> None:
-    with serving(streaming(event(delta("Hi.", "stop")), event(b"[DONE]"), END)) as server:
-        with upstream_at(server.base_url) as upstream:
-            assert "".join(event.text for event in upstream.open(BODY, call_id="call-1")) == "Hi."
-            server.close()
-            with pytest.raises(UpstreamUnreachable) as caught:
-                upstream.complete(BODY, call_id="call-2")
+    script = streaming(event(delta("Hi.", "stop")), event(b"[DONE]"), END)
+    with serving(script) as server, upstream_at(server.base_url) as upstream:
+        assert "".join(event.text for event in upstream.open(BODY, call_id="call-1")) == "Hi."
+        server.close()
+        with pytest.raises(UpstreamUnreachable) as caught:
+            upstream.complete(BODY, call_id="call-2")
     assert not caught.value.may_have_run
 
 
