@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Mapping
 
 from chatapi.upstream.connection import Connection
-from chatapi.upstream.keep_alive import lasts_s, rest_s
+from chatapi.upstream.keep_alive import Resting, lasts_s, rest_s
 
 
 class IdleConnections:
@@ -15,7 +16,7 @@ class IdleConnections:
 
     def __init__(self) -> None:
         self._ready: deque[Connection] = deque()
-        self._resting: deque[tuple[float, Connection]] = deque()
+        self._resting = Resting[Connection]()
 
     def __len__(self) -> int:
         return len(self._ready) + len(self._resting)
@@ -30,17 +31,17 @@ class IdleConnections:
         now = time.monotonic()
         connection.rest(until=now + lasts_s(headers))
         if pause_s := rest_s(headers):
-            self._resting.append((now + pause_s, connection))
+            self._resting.put(connection, now + pause_s)
         else:
             self._ready.append(connection)
-        self._wake(now)
+        self._ready.extend(self._resting.woken(now))
         while self._ready and self._ready[0].idle_until < now:
             self._ready.popleft().close()
 
     def take(self) -> Connection | None:
         """One that the upstream has not closed, if there is one."""
         now = time.monotonic()
-        self._wake(now)
+        self._ready.extend(self._resting.woken(now))
         while self._ready:
             connection = self._ready.pop()
             if connection.idle_until > now and connection.is_quiet():
@@ -50,10 +51,6 @@ class IdleConnections:
 
     def close(self) -> None:
         """Close all of them."""
-        self._wake(float("inf"))
+        self._ready.extend(self._resting.woken(math.inf))
         while self._ready:
             self._ready.pop().close()
-
-    def _wake(self, now: float) -> None:
-        while self._resting and self._resting[0][0] <= now:
-            self._ready.append(self._resting.popleft()[1])

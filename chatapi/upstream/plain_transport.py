@@ -13,6 +13,7 @@ Only blocking sockets are used, so it works the same in threads and under gevent
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import ssl
 import time
@@ -24,7 +25,7 @@ import httpx2
 
 from chatapi.upstream.answer import ANSWER, Answer, Decoded
 from chatapi.upstream.cutoff import Cutoff, bind_to_cutoff, holding
-from chatapi.upstream.keep_alive import KEEPALIVE_EXPIRY_S, lasts_s, rest_s
+from chatapi.upstream.keep_alive import KEEPALIVE_EXPIRY_S, REST_S, Resting, lasts_s, rest_s
 from chatapi.upstream.letterhead import Letterhead
 from chatapi.upstream.parcel import Pieces
 from chatapi.upstream.patience import Patience
@@ -48,7 +49,7 @@ class PatientStream(httpcore2.NetworkStream):
         self._inner = inner
         self.patience: Patience | None = None
         self._read_at = 0.0
-        self._rest_s, self._lasts_s = 0.0, KEEPALIVE_EXPIRY_S
+        self._lasts_s = KEEPALIVE_EXPIRY_S
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Read what is there, waiting as long as the patience allows, or else `timeout` seconds."""
@@ -58,17 +59,10 @@ class PatientStream(httpcore2.NetworkStream):
 
     def answered(self, headers: Mapping[str, str]) -> None:
         """The headers of an answer, their names in lower case, have come."""
-        self._rest_s, self._lasts_s = rest_s(headers), lasts_s(headers)
+        self._lasts_s = lasts_s(headers)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Write a request: the patience of the answer before it is over, and its cutoff can end it.
-
-        Raises:
-            httpcore2.ConnectionNotAvailable: the connection rests; the pool uses another.
-        """
-        if time.monotonic() - self._read_at < self._rest_s:
-            raise httpcore2.ConnectionNotAvailable
-        self._rest_s = 0.0
+        """Write a request: the patience of the answer before it is over, and its cutoff can end it."""
         self.patience = None
         bind_to_cutoff(self.abort)
         self._inner.write(buffer, timeout)
@@ -111,18 +105,30 @@ class PatientBackend(httpcore2.SyncBackend):
 
 
 class _Body(httpx2.SyncByteStream):
-    """An answer's body, with httpcore2's errors as httpx2's."""
+    """An answer's body, with httpcore2's errors as httpx2's.
 
-    def __init__(self, inner: Iterable[bytes]) -> None:
+    Args:
+        inner: of httpcore2; closing it gives its connection back to the pool.
+        rest: has it closed later, where the connection is to rest first.
+    """
+
+    def __init__(self, inner: Iterable[bytes], rest: Callable[[Callable[[], None]], None] | None) -> None:
         self._inner = inner
+        self._close: Callable[[], None] = getattr(inner, "close", lambda: None)
+        self._rest = rest
+        self._is_whole = False
 
     def __iter__(self) -> Iterator[bytes]:
         with _errors_as_httpx2():
             yield from self._inner
+        self._is_whole = True
 
     def close(self) -> None:
-        if hasattr(self._inner, "close"):
-            self._inner.close()
+        close, self._close = self._close, lambda: None
+        if self._rest is not None and self._is_whole:
+            self._rest(close)
+        else:
+            close()
 
 
 class _Source:
@@ -150,6 +156,7 @@ class PlainTransport(Transport):
 
     def __init__(self, proxy: str | None, timeout: httpx2.Timeout) -> None:
         self._timeout = timeout
+        self._resting = Resting[Callable[[], None]]()
         shared: dict[str, Any] = {
             "ssl_context": httpx2.create_ssl_context(),
             "max_connections": MOST_CONNECTIONS,
@@ -165,14 +172,13 @@ class PlainTransport(Transport):
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request and return its answer as soon as the status and headers are there."""
+        self._wake(time.monotonic())
         sent = False
 
         def trace(event: str, info: dict[str, Any]) -> None:
             nonlocal sent
             if event == "http11.send_request_headers.started":
                 sent = info["request"].method != b"CONNECT"
-            elif event == "http11.send_request_headers.failed":
-                sent = sent and not isinstance(info["exception"], httpcore2.ConnectionNotAvailable)
 
         url = request.url
         core_request = httpcore2.Request(
@@ -187,9 +193,10 @@ class PlainTransport(Transport):
         if not isinstance(answer.stream, Iterable):
             raise TypeError("the connection pool gave an asynchronous body")
         connection: PatientStream = answer.extensions["network_stream"]
-        connection.answered({name.lower().decode("latin-1"): value.decode("latin-1") for name, value in answer.headers})
+        headers = {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
+        connection.answered(headers)
         extensions = {**answer.extensions, ANSWER: _Source(connection)}
-        body = _Body(answer.stream)
+        body = _Body(answer.stream, self._rest if rest_s(headers) else None)
         return httpx2.Response(answer.status, headers=answer.headers, stream=body, extensions=extensions)
 
     def relay(self, letterhead: Letterhead, call_id: str, body: bytes | Pieces, cutoff: Cutoff) -> Answer:
@@ -199,7 +206,15 @@ class PlainTransport(Transport):
 
     def close(self) -> None:
         """Close the idle connections."""
+        self._wake(math.inf)
         self._pool.close()
+
+    def _rest(self, give_back: Callable[[], None]) -> None:
+        self._resting.put(give_back, time.monotonic() + REST_S)
+
+    def _wake(self, now: float) -> None:
+        for give_back in self._resting.woken(now):
+            give_back()
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from chatapi.errors import UpstreamBroken, UpstreamRefused, UpstreamUnreachable
+from chatapi.upstream.keep_alive import REST_S
 from tests.upstream.servers import (
     BODY,
     END,
@@ -28,6 +30,7 @@ from tests.upstream.servers import (
     event,
     read_request,
     response,
+    sending,
     serving,
     streaming,
     upstream_at,
@@ -94,14 +97,13 @@ def test_a_connection_that_the_upstream_closes_after_a_stream_loses_no_call(paus
         assert len(server.requests) == 10
 
 
-def test_an_upstream_that_goes_after_a_stream_got_no_request() -> None:
-    script = streaming(event(delta("Hi.", "stop")), event(b"[DONE]"), END)
-    with serving(script) as server, upstream_at(server.base_url) as upstream:
-        assert "".join(event.text for event in upstream.open(BODY, call_id="call-1")) == "Hi."
-        server.close()
-        with pytest.raises(UpstreamUnreachable) as caught:
-            upstream.complete(BODY, call_id="call-2")
-    assert not caught.value.may_have_run
+def test_connections_of_answers_without_a_length_are_used_again_while_calls_keep_coming() -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with serving(sending(head + chunk(CONTENT) + END)) as server, upstream_at(server.base_url) as upstream:
+        for _ in range(12):
+            assert upstream.complete(BODY, call_id="call-1").text == "Hi."
+            time.sleep(REST_S / 3)
+        assert 1 <= server.connections <= 6
 
 
 @pytest.mark.parametrize(("said", "connections"), [("timeout=1", 2), ("max=5, Timeout = 9", 1), ("timeout=soon", 1)])

@@ -18,6 +18,7 @@ from chatapi.upstream.connection import Connection
 from chatapi.upstream.cutoff import Cutoff
 from chatapi.upstream.dialling import Dialler
 from chatapi.upstream.gevent_transport import GeventTransport
+from chatapi.upstream.idle import IdleConnections
 from chatapi.upstream.keep_alive import REST_S
 from chatapi.upstream.patience import Patience
 from chatapi.upstream.pool import Pool
@@ -173,6 +174,42 @@ def test_idle_connections_are_used_again_after_a_rest_and_expire(monkeypatch: py
         assert send(pool) == b"x"
         assert server.connections == 4
         assert len(pool._idle) == 1
+
+
+class Kept(Connection):
+    """A connection of which only the end matters."""
+
+    def __init__(self, closed: list[Connection]) -> None:
+        ours, self.theirs = socket.socketpair()
+        super().__init__(ours)
+        self.closed = closed
+
+    def close(self) -> None:
+        super().close()
+        self.theirs.close()
+        self.closed.append(self)
+
+
+def test_of_idle_connections_the_last_one_is_used_first_and_the_others_expire(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chatapi.upstream.keep_alive.REST_S", 0.5)
+    closed = list[Connection]()
+    one, two, three, four = (Kept(closed) for _ in range(4))
+    idle = IdleConnections()
+    idle.put(one, {"content-length": "0", "keep-alive": "timeout=1"})
+    idle.put(two, {"content-length": "0"})
+    assert closed == [one]  # seen when the next one was put
+    idle.put(three, {"content-length": "0"})
+    idle.put(four, {"keep-alive": "timeout=9"})
+    assert [idle.take(), len(idle)] == [three, 2]
+    time.sleep(0.5)
+    assert [idle.take(), idle.take(), idle.take()] == [four, two, None]
+    idle.put(two, {"content-length": "0"})
+    idle.put(three, {})
+    two.theirs.close()
+    assert idle.take() is None
+    idle.close()
+    assert closed == [one, two, three]
+    four.close()
 
 
 def test_so_many_calls_at_once_and_no_more() -> None:
