@@ -24,6 +24,7 @@ from chatapi.endpoint import (
     request_log,
     tokens,
 )
+from chatapi.endpoint.answers import AnswerResponse
 from chatapi.endpoint.openapi import views as openapi
 from chatapi.logic import installation, schema
 from chatapi.logic.keeping import Keeper
@@ -48,6 +49,8 @@ BLUEPRINTS = (
 
 class _App(Flask):
     """Flask without coroutines: no function is asked whether it is one, which took 5 % of a request's time."""
+
+    response_class = AnswerResponse
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """As it is."""

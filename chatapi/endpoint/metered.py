@@ -14,6 +14,7 @@ from flask import current_app, request
 
 from chatapi.domain.endpoints import Endpoint
 from chatapi.domain.model_request import ModelRequest
+from chatapi.endpoint.answers import hold_back
 from chatapi.endpoint.context import client, note_call, runtime
 from chatapi.endpoint.idempotency import given_key
 from chatapi.endpoint.policy import claims
@@ -38,13 +39,15 @@ def stands_for(endpoint: Endpoint) -> Callable[[View], View]:
 
 
 def run(asked: ModelRequest, *, relayed: bool = False) -> Answer:
-    """Answer a call, whole; `relayed` as in `logic.calls`, which says what it raises.
+    """Answer a call, whole; `relayed` as in `logic.calls`, which says what it raises. The reply will wait until it is
+    settled.
 
     Raises:
         RuntimeError: the view stands for no endpoint: a fault of this program.
     """
     answer = calls.run(runtime(), _ask(asked), relayed=relayed)
     note_call(answer)
+    hold_back(answer.settling)
     return answer
 
 
@@ -63,6 +66,8 @@ def relay(asked: ModelRequest) -> Answer | MeteredStream | Replay:
     make: Callable[..., Answer | MeteredStream] = calls.open_stream if asked.stream else calls.run
     served = once(runtime(), ask, lambda: make(runtime(), ask, relayed=True))
     note_call(served)
+    if isinstance(served, Answer):
+        hold_back(served.settling)
     return served
 
 

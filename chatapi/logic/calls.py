@@ -17,7 +17,7 @@ from chatapi.logic.admission import Admitted, Ask, admit
 from chatapi.logic.attempts import first_answer
 from chatapi.logic.counting import counted
 from chatapi.logic.plans import Candidate
-from chatapi.logic.running import RunningCall
+from chatapi.logic.running import RunningCall, Settling
 from chatapi.logic.runtime import Runtime
 from chatapi.logic.streams import MeteredStream
 from chatapi.upstream.byte_stream import RelayedStream
@@ -29,18 +29,20 @@ __all__ = ["Answer", "Ask", "open_stream", "run"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer, settled: the upstream's reply, its usage, and how the limits stand now."""
+    """A whole answer: the upstream's reply, its usage, and how the limits stand now. It may be given to the client when
+    it is settled."""
 
     reply: UpstreamReply
     usage: Usage
     grant: Grant
     standings: tuple[Standing, ...]
+    settling: Settling
     clamped: int | None = None
     """The completion cap, in tokens per choice, where a limit made it shorter than what was asked for."""
 
 
 def run(runtime: Runtime, ask: Ask, *, relayed: bool = False) -> Answer:
-    """Answer one call, whole. When this returns, its settlement is written.
+    """Answer one call, whole. When this returns, its settlement is being written.
 
     Args:
         runtime: what to work with.
@@ -74,9 +76,9 @@ def run(runtime: Runtime, ask: Ask, *, relayed: bool = False) -> Answer:
         raise
     if admitted.keeper is not None:
         admitted.keeper.keep(reply.body, reply.content_type, admitted.clamped)
-    call.settle(charge, COMPLETED, reply.upstream_id)
+    settling = call.begin_to_settle(charge, COMPLETED, reply.upstream_id)
     standings = tuple(standing.after(charge.amount, NOTHING) for standing in admitted.grant.found)
-    return Answer(reply, charge.usage, admitted.grant, standings, admitted.clamped)
+    return Answer(reply, charge.usage, admitted.grant, standings, settling, admitted.clamped)
 
 
 def open_stream(runtime: Runtime, ask: Ask, *, relayed: bool = False) -> MeteredStream:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from chatapi.domain.calls import AttemptState, CallState, Charge, HeldCall, Settlement
-from chatapi.errors import Unavailable
+from chatapi.errors import DatabaseUnavailable, Unavailable
+from chatapi.storage.tickets import Ticket
 from chatapi.storage.writer import LedgerWriter
 
 LONGEST_UPSTREAM_ID = 200
@@ -59,6 +60,29 @@ class RunningCalls:
     def all(self) -> list[RunningCall]:
         """The calls that were admitted and have not ended."""
         return [call for call in tuple(self._calls.values()) if call is not None]
+
+
+class Settling:
+    """The end of a call, on its way into the ledger."""
+
+    def __init__(self, ticket: Ticket | None, leave: Callable[[], None]) -> None:
+        self._ticket = ticket
+        self._leave = leave
+
+    def wait(self) -> None:
+        """Wait until it is written, or owed. Not twice.
+
+        Raises:
+            Exception: it is wrong in itself; the call is a stray now, and the next round of keeping expires it.
+        """
+        if self._ticket is None:
+            return
+        try:
+            self._ticket.wait()
+        except DatabaseUnavailable:
+            pass  # it is owed
+        finally:
+            self._leave()
 
 
 class RunningCall:
@@ -121,12 +145,17 @@ class RunningCall:
 
     def release(self, ended: str) -> None:
         """End it as one that the upstream never ran: it costs nothing."""
-        self._end(CallState.RELEASED, Charge(), ended, AttemptState.REFUSED, None)
+        self._end(CallState.RELEASED, Charge(), ended, AttemptState.REFUSED, None).wait()
 
     def settle(self, charge: Charge, ended: str, upstream_id: str | None = None) -> None:
         """End it with what it is charged, and wait until that is written."""
-        attempt = AttemptState.ANSWERED if charge.answered else AttemptState.UNKNOWN
-        self._end(CallState.SETTLED, charge, ended, attempt, upstream_id)
+        self._settle(charge, ended, upstream_id).wait()
+
+    def begin_to_settle(self, charge: Charge, ended: str, upstream_id: str | None) -> Settling:
+        """The same without waiting, for who has something else to do. Until it is written, nobody may hear of it."""
+        settling = self._settle(charge, ended, upstream_id)
+        time.sleep(0)  # the writer's turn: under gevent it would begin only when somebody waits
+        return settling
 
     def settle_at_hold(self, ended: str, *, answered: bool = False) -> None:
         """End it as one of which nobody knows what it used."""
@@ -134,19 +163,29 @@ class RunningCall:
 
     def settle_refused(self, ended: str) -> None:
         """The same, where not the last attempt is at risk, which the upstream never ran, but one before it."""
-        self._end(CallState.SETTLED, Charge.at_hold(self.held), ended, AttemptState.REFUSED, None)
+        self._end(CallState.SETTLED, Charge.at_hold(self.held), ended, AttemptState.REFUSED, None).wait()
+
+    def _settle(self, charge: Charge, ended: str, upstream_id: str | None) -> Settling:
+        attempt = AttemptState.ANSWERED if charge.answered else AttemptState.UNKNOWN
+        return self._end(CallState.SETTLED, charge, ended, attempt, upstream_id)
 
     def _end(
         self, state: CallState, charge: Charge, ended: str, attempt: AttemptState, upstream_id: str | None
-    ) -> None:
+    ) -> Settling:
         with self._ending:
             if self._ended:
-                return
+                return Settling(None, self._leave)
             self._ended = True
+        settlement = Settlement(self.held, state, charge, ended, attempt, _clean(upstream_id), self.attempt)
         try:
-            self._writer.submit(Settlement(self.held, state, charge, ended, attempt, _clean(upstream_id), self.attempt))
-        finally:  # should even that have failed, the call is a stray now, and the next round of keeping expires it
-            self._running.leave(self.held.call_id)
+            (ticket,) = self._writer.submit_all([settlement])
+        except BaseException:  # should even that fail, the call is a stray now
+            self._leave()
+            raise
+        return Settling(ticket, self._leave)
+
+    def _leave(self) -> None:
+        self._running.leave(self.held.call_id)
 
 
 def _clean(upstream_id: str | None) -> str | None:
