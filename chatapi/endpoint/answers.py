@@ -23,12 +23,23 @@ class AnswerResponse(Response):
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Make its status and headers, wait, and begin to send it."""
-        body, status, headers = self.get_wsgi_response(environ)
         settling: Settling | None = g.pop("settling", None)
-        if settling is not None:
-            try:
-                settling.wait()
-            except Exception as error:
-                return current_app.handle_exception(error)(environ, start_response)
+        if settling is None:
+            return super().__call__(environ, start_response)
+        try:
+            body, status, headers = self.get_wsgi_response(environ)
+        finally:
+            failed = _failure_of(settling)
+        if failed is not None:
+            refusal = current_app.finalize_request(current_app.handle_user_exception(failed), from_error_handler=True)
+            return refusal(environ, start_response)
         start_response(status, headers)
         return body
+
+
+def _failure_of(settling: Settling) -> Exception | None:
+    try:
+        settling.wait()
+    except Exception as error:
+        return error
+    return None

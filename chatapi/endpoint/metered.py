@@ -46,8 +46,8 @@ def run(asked: ModelRequest, *, relayed: bool = False) -> Answer:
         RuntimeError: the view stands for no endpoint: a fault of this program.
     """
     answer = calls.run(runtime(), _ask(asked), relayed=relayed)
-    note_call(answer)
     hold_back(answer.settling)
+    note_call(answer)
     return answer
 
 
@@ -65,9 +65,9 @@ def relay(asked: ModelRequest) -> Answer | MeteredStream | Replay:
         ask = replace(ask, key=key_of(runtime(), given, ask.endpoint, asked))
     make: Callable[..., Answer | MeteredStream] = calls.open_stream if asked.stream else calls.run
     served = once(runtime(), ask, lambda: make(runtime(), ask, relayed=True))
-    note_call(served)
     if isinstance(served, Answer):
         hold_back(served.settling)
+    note_call(served)
     return served
 
 

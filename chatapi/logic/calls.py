@@ -76,8 +76,8 @@ def run(runtime: Runtime, ask: Ask, *, relayed: bool = False) -> Answer:
         raise
     if admitted.keeper is not None:
         admitted.keeper.keep(reply.body, reply.content_type, admitted.clamped)
-    settling = call.begin_to_settle(charge, COMPLETED, reply.upstream_id)
     standings = tuple(standing.after(charge.amount, NOTHING) for standing in admitted.grant.found)
+    settling = call.begin_to_settle(charge, COMPLETED, reply.upstream_id)
     return Answer(reply, charge.usage, admitted.grant, standings, settling, admitted.clamped)
 
 

@@ -70,15 +70,16 @@ class Settling:
         self._leave = leave
 
     def wait(self) -> None:
-        """Wait until it is written, or owed. Not twice.
+        """Wait until it is written, or owed. Idempotent.
 
         Raises:
             Exception: it is wrong in itself; the call is a stray now, and the next round of keeping expires it.
         """
-        if self._ticket is None:
+        ticket, self._ticket = self._ticket, None
+        if ticket is None:
             return
         try:
-            self._ticket.wait()
+            ticket.wait()
         except DatabaseUnavailable:
             pass  # it is owed
         finally:

@@ -21,8 +21,12 @@ _timeout = re.compile(r"\btimeout\s*=\s*(\d{1,9})", re.ASCII | re.IGNORECASE).se
 
 
 def rest_s(headers: Mapping[str, str]) -> float:
-    """How long it is left alone first, in seconds: an upstream that ends it after its answers has done so by then."""
-    return 0.0 if "content-length" in headers else REST_S
+    """How long it is left alone first, in seconds: an upstream that ends it after such an answer has done so by then.
+
+    That is one which had not said its length, nor that the connection ends with it.
+    """
+    ends = "transfer-encoding" not in headers or "close" in headers.get("connection", "").lower()
+    return 0.0 if ends else REST_S
 
 
 def lasts_s(headers: Mapping[str, str]) -> float:

@@ -108,15 +108,16 @@ class _Body(httpx2.SyncByteStream):
     """An answer's body, with httpcore2's errors as httpx2's.
 
     Args:
-        inner: of httpcore2; closing it gives its connection back to the pool.
-        rest: has it closed later, where the connection is to rest first.
+        inner: of httpcore2.
+        connection: that it comes over.
+        rest: has it given back later, when its connection has rested; None where that may be used at once.
     """
 
-    def __init__(self, inner: Iterable[bytes], rest: Callable[[Callable[[], None]], None] | None) -> None:
+    def __init__(self, inner: Iterable[bytes], connection: PatientStream, rest: Callable[[_Body], None] | None) -> None:
         self._inner = inner
-        self._close: Callable[[], None] = getattr(inner, "close", lambda: None)
+        self._connection = connection
         self._rest = rest
-        self._is_whole = False
+        self._is_whole = self._is_closed = False
 
     def __iter__(self) -> Iterator[bytes]:
         with _errors_as_httpx2():
@@ -124,11 +125,20 @@ class _Body(httpx2.SyncByteStream):
         self._is_whole = True
 
     def close(self) -> None:
-        close, self._close = self._close, lambda: None
+        if self._is_closed:
+            return
+        self._is_closed = True
         if self._rest is not None and self._is_whole:
-            self._rest(close)
+            self._rest(self)
         else:
-            close()
+            self.give_back()
+
+    def give_back(self, *, good: bool = True) -> None:
+        """Let the pool have the connection again, or its place alone."""
+        if not good:
+            self._connection.abort()
+        if hasattr(self._inner, "close"):
+            self._inner.close()
 
 
 class _Source:
@@ -156,7 +166,7 @@ class PlainTransport(Transport):
 
     def __init__(self, proxy: str | None, timeout: httpx2.Timeout) -> None:
         self._timeout = timeout
-        self._resting = Resting[Callable[[], None]]()
+        self._resting = Resting[_Body]()
         shared: dict[str, Any] = {
             "ssl_context": httpx2.create_ssl_context(),
             "max_connections": MOST_CONNECTIONS,
@@ -173,6 +183,8 @@ class PlainTransport(Transport):
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request and return its answer as soon as the status and headers are there."""
         self._wake(time.monotonic())
+        if self._is_full():
+            self._wake(math.inf, good=False)
         sent = False
 
         def trace(event: str, info: dict[str, Any]) -> None:
@@ -196,7 +208,7 @@ class PlainTransport(Transport):
         headers = {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in answer.headers}
         connection.answered(headers)
         extensions = {**answer.extensions, ANSWER: _Source(connection)}
-        body = _Body(answer.stream, self._rest if rest_s(headers) else None)
+        body = _Body(answer.stream, connection, self._rest if rest_s(headers) else None)
         return httpx2.Response(answer.status, headers=answer.headers, stream=body, extensions=extensions)
 
     def relay(self, letterhead: Letterhead, call_id: str, body: bytes | Pieces, cutoff: Cutoff) -> Answer:
@@ -209,12 +221,19 @@ class PlainTransport(Transport):
         self._wake(math.inf)
         self._pool.close()
 
-    def _rest(self, give_back: Callable[[], None]) -> None:
-        self._resting.put(give_back, time.monotonic() + REST_S)
+    def _is_full(self) -> bool:
+        """Whether calls may be waiting for a connection: then none rests."""
+        return len(self._pool.connections) >= MOST_CONNECTIONS
 
-    def _wake(self, now: float) -> None:
-        for give_back in self._resting.woken(now):
-            give_back()
+    def _rest(self, body: _Body) -> None:
+        if self._is_full():
+            body.give_back(good=False)
+        else:
+            self._resting.put(body, time.monotonic() + REST_S)
+
+    def _wake(self, now: float, *, good: bool = True) -> None:
+        for body in self._resting.woken(now):
+            body.give_back(good=good)
 
 
 @contextlib.contextmanager

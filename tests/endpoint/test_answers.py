@@ -13,6 +13,7 @@ import sqlalchemy
 from flask import Flask, Response
 
 from chatapi.domain.calls import Settlement
+from chatapi.endpoint import errors, request_log
 from chatapi.endpoint.answers import AnswerResponse, hold_back
 from chatapi.errors import DatabaseUnavailable
 from chatapi.logic.running import Settling
@@ -33,8 +34,10 @@ def locked(database_url: str) -> Iterator[None]:
     with engine.connect() as connection:
         for statement in ["BEGIN IMMEDIATE"] if is_sqlite else ["BEGIN", "LOCK TABLE calls IN EXCLUSIVE MODE"]:
             connection.exec_driver_sql(statement)
-        yield
-        connection.exec_driver_sql("ROLLBACK")
+        try:
+            yield
+        finally:
+            connection.exec_driver_sql("ROLLBACK")
     engine.dispose()
 
 
@@ -63,6 +66,8 @@ def reply_behind(error: Exception) -> tuple[Any, list[str]]:
     happened: list[str] = []
     app = Flask("answers")
     app.response_class = AnswerResponse
+    request_log.install(app, trusted_proxies=0)
+    errors.install(app)
 
     @app.get("/")
     def answer() -> Response:
@@ -79,7 +84,10 @@ def test_an_answer_is_given_when_its_settlement_is_owed() -> None:
     assert (reply.status_code, reply.text, happened) == (200, "the answer", ["left"])
 
 
-def test_an_answer_whose_settlement_is_wrong_in_itself_is_not_given() -> None:
-    reply, happened = reply_behind(ValueError("wrong"))
+def test_an_answer_whose_settlement_is_wrong_in_itself_is_not_given(capfd: pytest.CaptureFixture[str]) -> None:
+    reply, happened = reply_behind(ValueError("a secret"))
     assert (reply.status_code, happened) == (500, ["left"])
     assert "the answer" not in reply.text
+    said = "".join(capfd.readouterr())
+    assert "ValueError" in said and "tickets.py" in said
+    assert "a secret" not in said

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -97,13 +98,29 @@ def test_a_connection_that_the_upstream_closes_after_a_stream_loses_no_call(paus
         assert len(server.requests) == 10
 
 
+CHUNKED = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(CONTENT) + END
+)
+
+
 def test_connections_of_answers_without_a_length_are_used_again_while_calls_keep_coming() -> None:
-    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-    with serving(sending(head + chunk(CONTENT) + END)) as server, upstream_at(server.base_url) as upstream:
+    with serving(sending(CHUNKED)) as server, upstream_at(server.base_url) as upstream:
         for _ in range(12):
             assert upstream.complete(BODY, call_id="call-1").text == "Hi."
             time.sleep(REST_S / 3)
         assert 1 <= server.connections <= 6
+
+
+def test_no_call_waits_for_a_connection_that_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chatapi.upstream.plain_transport.MOST_CONNECTIONS", 2)
+
+    def ask(number: int) -> str:
+        return upstream.complete(BODY, call_id=f"call-{number}").text
+
+    with serving(sending(CHUNKED)) as server, upstream_at(server.base_url) as upstream:
+        with ThreadPoolExecutor(6) as pool:
+            assert list(pool.map(ask, range(6))) == ["Hi."] * 6
+        assert [ask(number) for number in range(3)] == ["Hi."] * 3
 
 
 @pytest.mark.parametrize(("said", "connections"), [("timeout=1", 2), ("max=5, Timeout = 9", 1), ("timeout=soon", 1)])

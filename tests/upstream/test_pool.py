@@ -199,12 +199,12 @@ def test_of_idle_connections_the_last_one_is_used_first_and_the_others_expire(mo
     idle.put(two, {"content-length": "0"})
     assert closed == [one]  # seen when the next one was put
     idle.put(three, {"content-length": "0"})
-    idle.put(four, {"keep-alive": "timeout=9"})
+    idle.put(four, {"transfer-encoding": "chunked", "keep-alive": "timeout=9"})
     assert [idle.take(), len(idle)] == [three, 2]
     time.sleep(0.5)
     assert [idle.take(), idle.take(), idle.take()] == [four, two, None]
     idle.put(two, {"content-length": "0"})
-    idle.put(three, {})
+    idle.put(three, {"transfer-encoding": "chunked"})
     two.theirs.close()
     assert idle.take() is None
     idle.close()
