@@ -92,7 +92,7 @@ assert {job.get().problem for job in jobs} == {webhooks.NO_PUBLIC_ADDRESS}
 print("all is well")
 """
 
-TWICE = ("calls", "failures", "proxies", "broken_streams", "cutting_off", "connections", "pool")
+TWICE = ("calls", "failures", "proxies", "broken_streams", "cutting_off", "connections", "keep_alive", "pool")
 
 
 @pytest.mark.slow
