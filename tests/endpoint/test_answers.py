@@ -19,7 +19,7 @@ from chatapi.errors import DatabaseUnavailable
 from chatapi.logic.running import Settling
 from chatapi.storage.tickets import Ticket
 from tests.support.faults import FaultyUpstream
-from tests.support.gateway import MakeGateway
+from tests.support.gateway import Gateway, MakeGateway
 from tests.support.ledger import endings
 from tests.support.routes import API, COMPLETIONS, PROMPT, Route, name_of
 
@@ -41,24 +41,29 @@ def locked(database_url: str) -> Iterator[None]:
     engine.dispose()
 
 
-@pytest.mark.parametrize("route", [API, PROMPT, COMPLETIONS], ids=name_of)
-def test_an_answer_waits_for_its_settlement(
-    database_url: str, make_gateway: MakeGateway, faults: FaultyUpstream, route: Route
-) -> None:
-    gateway = make_gateway(database_url, start=False)
+@pytest.fixture(scope="module")
+def gateway(lasting_database_url: str, make_lasting_gateway: MakeGateway) -> Gateway:
+    gateway = make_lasting_gateway(lasting_database_url, start=False)
     gateway.start_with_users()
+    return gateway
+
+
+@pytest.mark.parametrize("route", [API, PROMPT, COMPLETIONS], ids=name_of)
+def test_an_answer_waits_for_its_settlement(gateway: Gateway, faults: FaultyUpstream, route: Route) -> None:
     token = gateway.sign_in()
+    before = len(endings(gateway.database_url))
     gate = f"settled-{time.time_ns()}"
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(route.ask, gateway, f"hello fault:gate-{gate}", token)
         faults.await_about(gate)
-        with locked(database_url):
+        with locked(gateway.database_url):
             faults.open_gate(gate)
             time.sleep(HELD_UP_S)
             assert not asking.done()
-            assert [call.state for call in endings(database_url)] == ["held"]
+            assert [call.state for call in endings(gateway.database_url)[before:]] == ["held"]
         assert asking.result().status_code == 200
-    assert [call.kind for call in endings(database_url)] == [("settled", "completed", True, "upstream")]
+    ended = [call.kind for call in endings(gateway.database_url)[before:]]
+    assert ended == [("settled", "completed", True, "upstream")]
 
 
 def reply_behind(error: Exception) -> tuple[Any, list[str]]:
