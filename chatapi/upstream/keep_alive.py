@@ -25,8 +25,8 @@ def rest_s(headers: Mapping[str, str]) -> float:
 
     That is one which had not said its length, nor that the connection ends with it.
     """
-    ends = "transfer-encoding" not in headers or "close" in headers.get("connection", "").lower()
-    return 0.0 if ends else REST_S
+    says_neither = "transfer-encoding" in headers and "close" not in headers.get("connection", "").lower()
+    return REST_S if says_neither else 0.0
 
 
 def lasts_s(headers: Mapping[str, str]) -> float:
