@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import pytest
 from chatapi.domain.public_addresses import read_url
 from chatapi.upstream import webhooks
 from chatapi.upstream.webhooks import Outcome, post
-from tests.support.receiver import NO_ANSWER, receiving
+from tests.support.receiver import NO_ANSWER, Receiver, receiving
 
 PUBLIC, PRIVATE = "127.0.0.2", "127.0.0.1"
 
@@ -43,6 +43,21 @@ def one_public_address(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(webhooks, "is_public", is_public)
     monkeypatch.setattr(webhooks, "read_url", lambda url, private: read_url(url, private=True))
+
+
+@contextmanager
+def receiving_at_both() -> Iterator[tuple[Receiver, Receiver]]:
+    """Receivers at the public and the private address, with one port: the first that is free at both."""
+    with ExitStack() as stack:
+        for _ in range(20):
+            public = stack.enter_context(receiving(PUBLIC))
+            try:
+                private = stack.enter_context(receiving(PRIVATE, public.port))
+            except OSError:
+                continue
+            yield public, private
+            return
+    raise AssertionError("no port is free at both addresses")
 
 
 @contextmanager
@@ -78,7 +93,7 @@ def test_what_is_posted_arrives_as_it_is() -> None:
 
 @pytest.mark.usefixtures("one_public_address")
 def test_a_name_is_asked_once_a_try_and_only_its_public_addresses_are_connected_to() -> None:
-    with receiving(PUBLIC) as public, receiving(PRIVATE, public.port) as private:
+    with receiving_at_both() as (public, private):
         url = f"http://alerts.example:{public.port}/x"
         names = Names([PRIVATE, PUBLIC], [PUBLIC], [PRIVATE])
         assert post(url, b"{}", {}, find=names).taken
@@ -94,7 +109,7 @@ def test_a_name_is_asked_once_a_try_and_only_its_public_addresses_are_connected_
 @pytest.mark.usefixtures("one_public_address")
 def test_a_name_that_answers_otherwise_for_the_connection_is_not_asked_again() -> None:
     """As DNS rebinding does: a public address first, a private one at once afterwards."""
-    with receiving(PUBLIC) as public, receiving(PRIVATE, public.port) as private:
+    with receiving_at_both() as (public, private):
         assert post(f"http://rebinding.example:{public.port}/x", b"{}", {}, find=Names([PUBLIC], [PRIVATE])).taken
         assert (len(public.at("/x")), private.at("/x")) == (1, [])
 
