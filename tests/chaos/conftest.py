@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from bench.emulator.process import Emulator
-from tests.chaos.machines import MakeMachine, machines
+from tests.chaos.machines import LONG, MakeMachine, machines
 from tests.support.gateway import Gateway
 from tests.support.postgres import Postgres
 
 
 @pytest.fixture(autouse=True)
 def _masters_start_as_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What masters do is what these tests are about, so each is a program of its own, as it is elsewhere."""
-    monkeypatch.setattr(Gateway, "from_nursery", False)
+    """In long runs each master is a program of its own; in short ones importing again and again was half the work."""
+    monkeypatch.setattr(Gateway, "from_nursery", not LONG)
 
 
 @pytest.fixture

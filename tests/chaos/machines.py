@@ -29,7 +29,7 @@ NOTHING: Mapping[str, str] = {}
 class Machine(Gateway):
     """A gateway as if on a machine of its own: an address of loopback and a var folder that no other has."""
 
-    by_command = True
+    by_command = LONG
 
     def __init__(
         self, database_url: str, upstream_url: str, *, host: str = "127.0.0.1", more: Mapping[str, str] = NOTHING
