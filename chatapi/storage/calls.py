@@ -232,7 +232,8 @@ def _move_held(kind: Kind, given: FromClause) -> list[Executable]:
         return [move_calls, move_attempts]
     moved = move_calls.returning(calls.c.id).cte("moved")
     everyone = select(func.count()).select_from(moved).scalar_subquery()
-    return [move_attempts, select(expected(everyone == select(func.count()).select_from(given).scalar_subquery()))]
+    check = select(expected(everyone == select(func.count()).select_from(given).scalar_subquery()))
+    return [move_attempts, check.add_cte(moved)]  # named first, calls are locked before attempts
 
 
 _INSERT_HELD = Statement({**ADMITTED, "attempt": Text(), **SENT}, _insert_held)

@@ -95,7 +95,7 @@ class Ledger:
         there = ending.abandon(connection, doubtful, moments)
         ended = ending.end(connection, [*settlements, *there], stamp(connection, now))
         asking = Asking(admissions, moments, self.lease_s)
-        decisions = self._count(connection, ended, asking, lambda _: now)
+        decisions = self._count(connection, ended, asking, lambda _: now, abandons=bool(doubtful))
         if not (asking.held or ended.ends or doubtful):
             connection.rollback()
         return ended, decisions
@@ -167,11 +167,18 @@ class Ledger:
         rollups.add(connection, ended.charges())
 
     def _count(
-        self, connection: Connection, ended: Ended, asking: Asking, now: Callable[[Clocked], datetime]
+        self,
+        connection: Connection,
+        ended: Ended,
+        asking: Asking,
+        now: Callable[[Clocked], datetime],
+        *,
+        abandons: bool = False,
     ) -> list[Decision]:
         """Move the counters and roll-ups, decide, and write the calls that were admitted.
 
-        The instant is wanted when the counters are locked.
+        The instant is wanted when the counters are locked. What is only denied is rolled back, so nothing more is
+        written then, unless the transaction abandons calls besides.
         """
         askers = ended.askers | asking.askers
         if not askers:
@@ -194,6 +201,8 @@ class Ledger:
         added = counters.add(connection, named)
         wanted = asking.wanted
         decisions = asking.decide(locked(wanted) | added(wanted)) if asking.askers else []
+        if not (asking.held or ended.ends or abandons):
+            return decisions
         less = Sums()
         asking.take_back(less)
         counters.change(connection, less)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -54,25 +54,32 @@ class Connection(psycopg.Connection[Any]):
         self._pipeline_of_ours = Pipeline(Transformer(self))
 
     def send(self, text: str, parameter: bytes) -> Sent:
-        """Have a prepared statement sent with what is asked next."""
-        return self._pipeline_of_ours.send(text, parameter)
+        """Send a prepared statement, whose answer comes with the next exchange.
+
+        Raises:
+            psycopg.Error: the connection is lost.
+        """
+        return self._pipeline_of_ours.send(self.pgconn, text, parameter, begin=self._begin())
 
     def exchange(self, *, commit: bool = False) -> None:
-        """Send all that waits, and its commit if so told, in one round trip.
+        """Take the answers to all that was sent, and to its commit if so told, in one round trip.
 
         Raises:
             GuessedWrong: what `expected` is not so.
             psycopg.Error: of the first statement that failed.
         """
-        begin = None
-        if self.pgconn.transaction_status == TransactionStatus.IDLE:
-            level = self.isolation_level
-            begin = b"BEGIN" if level is None else f"BEGIN ISOLATION LEVEL {level.name.replace('_', ' ')}".encode()
-        if begin is None or self._pipeline_of_ours.waiting:
+        if self._begin() is None:
             try:
-                self._wait(self._pipeline_of_ours.exchange(self, begin=begin, commit=commit))
+                self._wait(self._pipeline_of_ours.exchange(self, commit=commit))
             except psycopg.errors.DivisionByZero as error:  # nothing else divides
                 raise GuessedWrong from error
+
+    def _begin(self) -> bytes | None:
+        """What begins a transaction; None in one."""
+        if self._pipeline_of_ours.is_open or self.pgconn.transaction_status != TransactionStatus.IDLE:
+            return None
+        level = self.isolation_level
+        return b"BEGIN" if level is None else f"BEGIN ISOLATION LEVEL {level.name.replace('_', ' ')}".encode()
 
     @property
     def not_committed(self) -> bool:
@@ -81,12 +88,14 @@ class Connection(psycopg.Connection[Any]):
 
     def commit(self) -> None:
         """Commit, if there is anything to commit."""
-        if self._pipeline_of_ours.waiting or self.pgconn.transaction_status != TransactionStatus.IDLE:
+        if self._pipeline_of_ours.is_open or self.pgconn.transaction_status != TransactionStatus.IDLE:
             super().commit()
 
     def rollback(self) -> None:
-        """Roll back, and forget what was not sent."""
-        self._pipeline_of_ours.waiting.clear()
+        """Roll back, whatever the answers are that nobody has taken."""
+        if self._pipeline_of_ours.is_open:
+            with suppress(psycopg.Error):
+                self._wait(self._pipeline_of_ours.exchange(self, commit=False))
         super().rollback()
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
@@ -95,7 +104,7 @@ class Connection(psycopg.Connection[Any]):
         Raises:
             psycopg.OperationalError: there was none in time; the connection is closed.
         """
-        if self._pipeline_of_ours.waiting:
+        if self._pipeline_of_ours.is_open:
             self.exchange()
         return self._wait(gen, interval, timeout)
 
