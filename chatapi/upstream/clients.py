@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import httpx2
 import openai
 
+from chatapi.upstream.http_client import HttpClient
 from chatapi.upstream.refusal import refuser
 from chatapi.upstream.targets import Target
 from chatapi.upstream.transport import Transport, runs_gevent
@@ -24,7 +25,7 @@ def build_client(target: Target, transport: Transport, timeout: httpx2.Timeout) 
     It never retries, never follows redirects (a key could leave with them), keeps no cookies (what one account is given
     would go out with another's calls), and reads no proxy from the environment, because the target has it already.
     """
-    http_client = httpx2.Client(
+    http_client = HttpClient(
         transport=transport,
         timeout=timeout,
         trust_env=False,
