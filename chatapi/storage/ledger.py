@@ -177,8 +177,7 @@ class Ledger:
     ) -> list[Decision]:
         """Move the counters and roll-ups, decide, and write the calls that were admitted.
 
-        The instant is wanted when the counters are locked. What is only denied is rolled back, so nothing more is
-        written then, unless the transaction abandons calls besides.
+        The instant is wanted when the counters are locked. Nothing more is written of what will be rolled back.
         """
         askers = ended.askers | asking.askers
         if not askers:
@@ -201,14 +200,13 @@ class Ledger:
         added = counters.add(connection, named)
         wanted = asking.wanted
         decisions = asking.decide(locked(wanted) | added(wanted)) if asking.askers else []
-        if not (asking.held or ended.ends or abandons):
-            return decisions
-        less = Sums()
-        asking.take_back(less)
-        counters.change(connection, less)
-        calls.insert_held(connection, asking.held)
-        asking.keys.write(connection)
-        rollups.add(connection, ended.charges())
+        if asking.held or ended.ends or abandons:
+            less = Sums()
+            asking.take_back(less)
+            counters.change(connection, less)
+            calls.insert_held(connection, asking.held)
+            asking.keys.write(connection)
+            rollups.add(connection, ended.charges())
         return decisions
 
 
