@@ -95,8 +95,10 @@ class Ledger:
         there = ending.abandon(connection, doubtful, moments)
         ended = ending.end(connection, [*settlements, *there], stamp(connection, now))
         asking = Asking(admissions, moments, self.lease_s)
-        decisions = self._count(connection, ended, asking, lambda _: now, abandons=bool(doubtful))
-        if not (asking.held or ended.ends or doubtful):
+        decisions = self._count(connection, ended, asking, lambda _: now)
+        if asking.held or ended.ends or doubtful:
+            _keep(connection, ended, asking)
+        else:
             connection.rollback()
         return ended, decisions
 
@@ -128,7 +130,9 @@ class Ledger:
             return instant
 
         decisions = self._count(connection, ended, asking, now)
-        if not (asking.held or ended.ends):
+        if asking.held or ended.ends:
+            _keep(connection, ended, asking)
+        else:
             connection.rollback()
         return ended, decisions
 
@@ -136,7 +140,9 @@ class Ledger:
         """Expire calls that are held: charge tokens and cost at the hold, count no request. Returns how many were."""
         now = self.database.now(connection)
         ended = ending.expire(connection, doomed, now)
-        self._count(connection, ended, Asking([], {}, self.lease_s), lambda _: now)
+        nobody = Asking([], {}, self.lease_s)
+        self._count(connection, ended, nobody, lambda _: now)
+        _keep(connection, ended, nobody)
         return len(ended.ends)
 
     def standings(self, connection: Connection, claims: Claims) -> list[Standing] | None:
@@ -167,17 +173,11 @@ class Ledger:
         rollups.add(connection, ended.charges())
 
     def _count(
-        self,
-        connection: Connection,
-        ended: Ended,
-        asking: Asking,
-        now: Callable[[Clocked], datetime],
-        *,
-        abandons: bool = False,
+        self, connection: Connection, ended: Ended, asking: Asking, now: Callable[[Clocked], datetime]
     ) -> list[Decision]:
-        """Move the counters and roll-ups, decide, and write the calls that were admitted.
+        """Move the counters, as if all that is asked were granted, and decide.
 
-        The instant is wanted when the counters are locked. Nothing more is written of what will be rolled back.
+        The instant is wanted when the counters are locked.
         """
         askers = ended.askers | asking.askers
         if not askers:
@@ -199,15 +199,17 @@ class Ledger:
         asking.hold_named(named, facts)
         added = counters.add(connection, named)
         wanted = asking.wanted
-        decisions = asking.decide(locked(wanted) | added(wanted)) if asking.askers else []
-        if asking.held or ended.ends or abandons:
-            less = Sums()
-            asking.take_back(less)
-            counters.change(connection, less)
-            calls.insert_held(connection, asking.held)
-            asking.keys.write(connection)
-            rollups.add(connection, ended.charges())
-        return decisions
+        return asking.decide(locked(wanted) | added(wanted)) if asking.askers else []
+
+
+def _keep(connection: Connection, ended: Ended, asking: Asking) -> None:
+    """Take back what was not granted, and write the calls that were admitted and the roll-ups of those that ended."""
+    less = Sums()
+    asking.take_back(less)
+    counters.change(connection, less)
+    calls.insert_held(connection, asking.held)
+    asking.keys.write(connection)
+    rollups.add(connection, ended.charges())
 
 
 def new_id() -> str:
