@@ -14,6 +14,8 @@ def begin_next(
 ) -> bool:
     """Write attempt `number` of a call as sent, before anything is sent, and what became of the one before it.
 
+    Never once an attempt has begun to answer: the settlement of an answered call looks for no later one.
+
     Args:
         database: where.
         call: as admitted; its row is locked meanwhile, so that nobody ends the call between.

@@ -167,31 +167,22 @@ def sqlite_of(connection: Connection) -> Any:
 
 
 def send(connection: Connection, text: str, rows: bytes) -> Answer:
-    """Have PostgreSQL run a statement; what it gives back comes with the next exchange, and is there when asked for."""
+    """Have PostgreSQL run a statement with the next exchange; what it gives back is there when it is asked for."""
     driver: Any = connection.connection.dbapi_connection
-    try:
-        sent = driver.send(text, rows)
-    except Exception as error:
-        _notice(connection, error)
-        raise
+    sent = driver.send(text, rows)
 
     def answer() -> Sequence[Any]:
         if sent.rows is None:
             try:
                 driver.exchange()
             except Exception as error:
-                _notice(connection, error)
+                if postgresql.says_not_now(error):
+                    connection.invalidate(error)
                 raise
         found: Sequence[Any] = sent.rows
         return found
 
     return answer
-
-
-def _notice(connection: Connection, error: Exception) -> None:
-    """Notice when the connection is of no more use."""
-    if postgresql.says_not_now(error):
-        connection.invalidate(error)
 
 
 def stamp(connection: Connection, instant: datetime) -> str:

@@ -30,13 +30,8 @@ class Sent:
         self.rows: list[tuple[Any, ...]] | None = None
 
 
-Asked = tuple[Sent | None, bool]  # which statement an answer is for, and whether that was preparing it
-
-
 class Pipeline:
-    """What was sent on one connection and is not answered yet, and the names of what has been prepared there.
-
-    The first statement leaves at once, so that the server works on it while the others are being made.
+    """What waits to be sent on one connection, and the names of what has been prepared there.
 
     Args:
         reader: reads values as psycopg does.
@@ -44,57 +39,34 @@ class Pipeline:
 
     def __init__(self, reader: Any) -> None:
         self._reader = reader
-        self._asked: list[Asked] = []
+        self.waiting: list[Sent] = []
         self.not_committed = False
         """Whether the last commit was surely not reached: the server had refused a statement before it."""
         self._names: dict[str, bytes] = {}
         self._named = 0
 
-    @property
-    def is_open(self) -> bool:
-        """Whether anything is on its way."""
-        return bool(self._asked)
-
-    def send(self, pgconn: Any, text: str, parameter: bytes, *, begin: bytes | None) -> Sent:
-        """Send a statement, whose answer comes with the next exchange.
-
-        Args:
-            pgconn: libpq's connection.
-            text: the statement.
-            parameter: of the statement.
-            begin: begins a transaction, which must be where there is none.
-
-        Raises:
-            psycopg.Error: the connection is lost, and closed.
-        """
+    def send(self, text: str, parameter: bytes) -> Sent:
+        """Have a statement sent with the next exchange."""
         sent = Sent(text, parameter)
-        try:
-            if self._asked:
-                self._ask(pgconn, sent)
-            else:
-                pgconn.enter_pipeline_mode()
-                if begin is not None:
-                    pgconn.send_query_params(begin, None)
-                    self._asked.append((None, False))
-                self._ask(pgconn, sent)
-                pgconn.flush()
-        except BaseException:
-            self._asked.clear()
-            pgconn.finish()
-            raise
+        self.waiting.append(sent)
         return sent
 
-    def exchange(self, connection: Any, *, commit: bool) -> PQGen[None]:
-        """Commit, if so told, and take all the answers: a generator for psycopg's `Connection.wait`.
+    def exchange(self, connection: Any, *, begin: bytes | None, commit: bool) -> PQGen[None]:
+        """Send what waits, and take all the answers: a generator for psycopg's `Connection.wait`.
 
         Raises:
             psycopg.Error: of the first statement that failed. None after it has been run.
         """
-        pgconn, asked, self._asked = connection.pgconn, self._asked, []
+        pgconn, sent, self.waiting = connection.pgconn, self.waiting, []
         self.not_committed = False
+        asked: list[tuple[Sent | None, bool]] = []  # which statement each answer is for, and whether it was prepared
+        pgconn.enter_pipeline_mode()
         try:
-            if not asked:
-                pgconn.enter_pipeline_mode()
+            if begin is not None:
+                pgconn.send_query_params(begin, None)
+                asked.append((None, False))
+            for each in sent:
+                self._send(pgconn, each, asked)
             if commit:
                 pgconn.send_query_params(b"COMMIT", None)
                 asked.append((None, False))
@@ -112,17 +84,17 @@ class Pipeline:
         if commit and results[-1].command_status != b"COMMIT":  # of a transaction that had failed it says ROLLBACK
             raise psycopg.errors.InFailedSqlTransaction("a failed transaction cannot be committed")
 
-    def _ask(self, pgconn: Any, each: Sent) -> None:
+    def _send(self, pgconn: Any, each: Sent, asked: list[tuple[Sent | None, bool]]) -> None:
         each.name = self._names.get(each.text)
         if each.name is None:
             self._named += 1
             each.name = b"chatapi_%d" % self._named
             pgconn.send_prepare(each.name, each.text.encode())
-            self._asked.append((each, True))
+            asked.append((each, True))
         pgconn.send_query_prepared(each.name, [each.parameter])
-        self._asked.append((each, False))
+        asked.append((each, False))
 
-    def _read(self, asked: Sequence[Asked], results: Sequence[Any]) -> int | None:
+    def _read(self, asked: Sequence[tuple[Sent | None, bool]], results: Sequence[Any]) -> int | None:
         """Give each statement its result. Returns which one failed first."""
         for place, ((each, prepared), result) in enumerate(zip(asked, results, strict=True)):
             if result.status in FAILED:

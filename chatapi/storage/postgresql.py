@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -54,32 +54,25 @@ class Connection(psycopg.Connection[Any]):
         self._pipeline_of_ours = Pipeline(Transformer(self))
 
     def send(self, text: str, parameter: bytes) -> Sent:
-        """Send a prepared statement, whose answer comes with the next exchange.
-
-        Raises:
-            psycopg.Error: the connection is lost.
-        """
-        return self._pipeline_of_ours.send(self.pgconn, text, parameter, begin=self._begin())
+        """Have a prepared statement sent with what is asked next."""
+        return self._pipeline_of_ours.send(text, parameter)
 
     def exchange(self, *, commit: bool = False) -> None:
-        """Take the answers to all that was sent, and to its commit if so told, in one round trip.
+        """Send all that waits, and its commit if so told, in one round trip.
 
         Raises:
             GuessedWrong: what `expected` is not so.
             psycopg.Error: of the first statement that failed.
         """
-        if self._begin() is None:
+        begin = None
+        if self.pgconn.transaction_status == TransactionStatus.IDLE:
+            level = self.isolation_level
+            begin = b"BEGIN" if level is None else f"BEGIN ISOLATION LEVEL {level.name.replace('_', ' ')}".encode()
+        if begin is None or self._pipeline_of_ours.waiting:
             try:
-                self._wait(self._pipeline_of_ours.exchange(self, commit=commit))
+                self._wait(self._pipeline_of_ours.exchange(self, begin=begin, commit=commit))
             except psycopg.errors.DivisionByZero as error:  # nothing else divides
                 raise GuessedWrong from error
-
-    def _begin(self) -> bytes | None:
-        """What begins a transaction; None in one."""
-        if self._pipeline_of_ours.is_open or self.pgconn.transaction_status != TransactionStatus.IDLE:
-            return None
-        level = self.isolation_level
-        return b"BEGIN" if level is None else f"BEGIN ISOLATION LEVEL {level.name.replace('_', ' ')}".encode()
 
     @property
     def not_committed(self) -> bool:
@@ -88,14 +81,12 @@ class Connection(psycopg.Connection[Any]):
 
     def commit(self) -> None:
         """Commit, if there is anything to commit."""
-        if self._pipeline_of_ours.is_open or self.pgconn.transaction_status != TransactionStatus.IDLE:
+        if self._pipeline_of_ours.waiting or self.pgconn.transaction_status != TransactionStatus.IDLE:
             super().commit()
 
     def rollback(self) -> None:
-        """Roll back, whatever the answers are that nobody has taken."""
-        if self._pipeline_of_ours.is_open:
-            with suppress(psycopg.Error):
-                self._wait(self._pipeline_of_ours.exchange(self, commit=False))
+        """Roll back, and forget what was not sent."""
+        self._pipeline_of_ours.waiting.clear()
         super().rollback()
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
@@ -104,7 +95,7 @@ class Connection(psycopg.Connection[Any]):
         Raises:
             psycopg.OperationalError: there was none in time; the connection is closed.
         """
-        if self._pipeline_of_ours.is_open:
+        if self._pipeline_of_ours.waiting:
             self.exchange()
         return self._wait(gen, interval, timeout)
 
