@@ -12,9 +12,8 @@ from chatapi.storage.tables import attempts, calls
 def begin_next(
     database: Database, call: HeldCall, number: int, upstream: str, model: str, *, last: AttemptState
 ) -> bool:
-    """Write attempt `number` of a call as sent, before anything is sent, and what became of the one before it.
-
-    Never once an attempt has begun to answer: the settlement of an answered call looks for no later one.
+    """Write attempt `number` of a call as sent, before anything is sent, and what became of the one before it, which has
+    not begun to answer: the settlement of an answered call looks for no later one.
 
     Args:
         database: where.
@@ -40,13 +39,8 @@ def begin_next(
         its = (attempts.c.tenant_id == tenant_id, attempts.c.call_id == call.call_id)
         outcome = {"state": last.value, "ended_at": now}
         connection.execute(update(attempts).where(*its, attempts.c.number == number - 1).values(outcome))
-        row = {
-            "number": number,
-            "upstream": upstream,
-            "model": model,
-            "state": AttemptState.SENT.value,
-            "started_at": now,
-        }
-        connection.execute(insert(attempts).values(tenant_id=tenant_id, call_id=call.call_id, **row))
+        row = {"number": number, "upstream": upstream, "model": model, "state": AttemptState.SENT.value}
+        row |= {"tenant_id": tenant_id, "call_id": call.call_id, "started_at": now}
+        connection.execute(insert(attempts), row)
         connection.execute(update(calls).where(*here).values(upstream=upstream))
         return True
