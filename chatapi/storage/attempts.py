@@ -12,8 +12,8 @@ from chatapi.storage.tables import attempts, calls
 def begin_next(
     database: Database, call: HeldCall, number: int, upstream: str, model: str, *, last: AttemptState
 ) -> bool:
-    """Write attempt `number` of a call as sent, before anything is sent, and what became of the one before it, which has
-    not begun to answer: the settlement of an answered call looks for no later one.
+    """Write attempt `number` of a call as sent, before anything is sent, and what became of the one before it. That one
+    has not begun to answer: the settlement of an answered call looks for no later attempt.
 
     Args:
         database: where.
