@@ -20,7 +20,7 @@ install: $(STAMP)  ## Make .venv with all that is needed; nothing is done when n
 
 $(STAMP): requirements.txt requirements-dev.txt requirements.in pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ChatAPI needs Python 3.11 or newer; name one: make PYTHON=python3.12 …")'
-	@$(BIN)/python -c 'import pip' 2>/dev/null || { echo "Making .venv with $(PYTHON) (another one: make PYTHON=… install)"; rm -rf .venv; \
+	@$(BIN)/python -c 'import pip, sys; sys.exit(sys.prefix == sys.base_prefix)' 2>/dev/null || { echo "Making .venv with $(PYTHON) (another one: make PYTHON=… install)"; rm -rf .venv; \
 	$(PYTHON) -m venv .venv || { rm -rf .venv; $(PYTHON) -m virtualenv -q .venv; }; }
 	@echo "Installing the pinned packages into .venv (about a minute the first time)"
 	@$(PIP) --require-hashes -r requirements.txt -r requirements-dev.txt
