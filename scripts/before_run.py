@@ -64,7 +64,7 @@ def refuse_demo_users(demo: Path) -> None:
         published = {(row["tenant"], row["username"]) for row in csv.DictReader(file)}
     serving = {tenant["tenant"] for tenant in listed("tenants") if tenant["status"] == "active"}
     if not serving:
-        print("There are no users yet. To add one: .venv/bin/chatapi users add --help", file=sys.stderr)
+        print("Nobody can log in yet. To add a user: .venv/bin/chatapi users add --help", file=sys.stderr)
     for name in sorted(serving & {tenant for tenant, _ in published}):
         users = {(name, user["username"]) for user in listed("users", "--tenant", name) if user["status"] == "active"}
         if users & published:
@@ -76,9 +76,12 @@ def refuse_demo_users(demo: Path) -> None:
 
 
 def listed(what: str, *options: str) -> list[dict[str, str]]:
-    """What `chatapi WHAT list --json` prints."""
+    """What `chatapi WHAT list --json` prints; where it fails it says why, and all ends with its exit code."""
     command = [str(Path(sys.executable).with_name("chatapi")), what, "list", "--json", *options]
-    found: list[dict[str, str]] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE)
+    if done.returncode:
+        sys.exit(done.returncode)
+    found: list[dict[str, str]] = json.loads(done.stdout)
     return found
 
 

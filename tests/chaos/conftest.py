@@ -14,7 +14,7 @@ from tests.support.postgres import Postgres
 
 
 @pytest.fixture(autouse=True)
-def _masters_start_as_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+def _how_masters_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """In long runs each master is a program of its own; in short ones importing again and again was half the work."""
     monkeypatch.setattr(Gateway, "from_nursery", not LONG)
 
