@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
+import psycopg
 import pytest
 import sqlalchemy
 from sqlalchemy import text
@@ -164,4 +165,24 @@ def test_a_settlement_ends_an_attempt_whose_commit_it_has_waited_for(world: Worl
     begun.join()
     ticket.wait()
     slow.close()
+    assert world.audit() == []
+
+
+def test_a_settlement_has_nothing_of_attempts_while_it_waits_for_calls(world: World, postgres_url: str) -> None:
+    """As whoever drops a month, who locks calls and then attempts."""
+    worker_id = world.worker()
+    play(world, worker_id)  # plans are made
+    grant = world.writer.submit(ask(world.users["ann"], worker_id))
+    assert isinstance(grant, Grant)
+    waiting = "SELECT pid FROM pg_locks WHERE relation = 'calls'::regclass AND NOT granted"
+    has = f"SELECT count(*) FROM pg_locks WHERE relation = 'attempts'::regclass AND pid IN ({waiting})"
+    with psycopg.connect(postgres_url) as dropping:
+        dropping.execute("LOCK TABLE ONLY calls IN ACCESS EXCLUSIVE MODE")
+        settlement = Settlement(grant.call, CallState.SETTLED, CHARGE, "completed", AttemptState.ANSWERED)
+        (ticket,) = world.writer.submit_all([settlement])
+        give_up_at = time.monotonic() + LOCK_WAIT_S
+        while not dropping.execute(waiting).fetchall():
+            assert time.monotonic() < give_up_at
+        assert dropping.execute(has).fetchone() == (0,)
+    ticket.wait()
     assert world.audit() == []
