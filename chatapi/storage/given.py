@@ -1,9 +1,10 @@
 """Statements over rows that are given: any number of rows, in as few round trips as the database needs.
 
 The ledger writes batches, and a statement of its own for each row would cost a round trip and a tenth of a millisecond
-each. Here a statement is written once, in SQLAlchemy's terms, over a table `given`; compiled once for each kind of
-database; and then run as the driver's own SQL. On PostgreSQL `given` is one JSON text. On SQLite, where there are no
-round trips, reading JSON would cost more than it saves: there the statement is run for each row.
+each. Here a statement is written once, in SQLAlchemy's terms, over a table `given`; compiled once for each way to give
+rows; and then run as the driver's own SQL. On PostgreSQL `given` is one JSON text, or, for a single row, its values as
+parameters, which are read and planned in less time. On SQLite, where there are no round trips, reading JSON would cost
+more than it saves: there the statement is run for each row.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from chatapi.storage.guessing import GuessedWrong
 Types = Mapping[str, TypeEngine[Any]]
 Build = Callable[["Kind", FromClause], Sequence[Executable]]
 Text = tuple[str, Callable[[Row], Any]]  # a statement as the driver takes it, and what it takes of a row
+Way = tuple[bool, bool]  # whether the database is SQLite, and whether a single row is given
 Answer = Callable[[], Sequence[Any]]  # waits for the rows that a statement gives back
 ROWS = "given_rows"
 NOW = "now"
@@ -52,21 +54,27 @@ class Kind:
 
     def __init__(self, *, is_sqlite: bool) -> None:
         self.is_sqlite = is_sqlite
-        self.dialect: Any = sqlite.dialect() if is_sqlite else postgresql_dialects.psycopg.dialect()  # type: ignore[no-untyped-call]
+        own: Any = sqlite.dialect if is_sqlite else postgresql_dialects.psycopg.dialect
+        # Numbers, as libpq takes them, and not names, as psycopg does.
+        self.dialect: Any = own() if is_sqlite else own(paramstyle="numeric_dollar")
         self.insert: Any = sqlite.insert if is_sqlite else postgresql_dialects.insert
 
-    def given(self, types: Types, *, returns: bool) -> FromClause:
+    def given(self, types: Types, *, returns: bool, alone: bool) -> FromClause:
         """The table `given`: rows of a JSON text; or one row of parameters, which need no table to be written."""
         columns = [column(name, type_) for name, type_ in types.items()]
-        if not self.is_sqlite:
+        if not alone:
             text = func.json_to_recordset(cast(bindparam(ROWS, type_=String), JSON))
             rows = text.table_valued(*columns).render_derived(name="given", with_types=True)
             return select(rows).cte("given")  # read once, by however many statements
         values = {name: bindparam(name, type_=type_) for name, type_ in types.items()}
-        if returns:
-            return select(*(value.label(name) for name, value in values.items())).subquery("given")
+        if returns or not self.is_sqlite:
+            return select(*(self._typed(value).label(name) for name, value in values.items())).subquery("given")
         row: Any = SimpleNamespace(c=values)
         return row  # type: ignore[no-any-return]
+
+    def _typed(self, value: ColumnElement[Any]) -> ColumnElement[Any]:
+        """A parameter whose type PostgreSQL is told."""
+        return value if self.is_sqlite else cast(value, value.type)
 
     def clock(self) -> ColumnElement[Any]:
         """The database's clock, UTC."""
@@ -110,7 +118,7 @@ class Statement:
         self._build = build
         self._returns = returns
         self._expected = expected
-        self._texts: dict[bool, list[Text]] = {}
+        self._texts: dict[Way, list[Text]] = {}
 
     def run(self, connection: Connection, rows: Sequence[Row]) -> Sequence[Any]:
         """Run it. Returns the rows it gives back, values as the driver has them, or nothing.
@@ -125,9 +133,11 @@ class Statement:
         if not rows:
             return _nothing
         is_sqlite = connection.dialect.name == "sqlite"
-        texts = self._texts.get(is_sqlite) or self._compile(KINDS[is_sqlite])
+        way = (is_sqlite, is_sqlite or len(rows) == 1)
+        texts = self._texts.get(way) or self._compile(way)
         if not is_sqlite:
-            return send(connection, texts[0][0], orjson.dumps(rows))
+            ((text, parameters_of),) = texts
+            return send(connection, text, parameters_of(rows[0]) if way[1] else [orjson.dumps(rows)])
         driver = sqlite_of(connection)
         if self._returns:
             ((text, values_of),) = texts
@@ -138,23 +148,35 @@ class Statement:
             raise GuessedWrong
         return _nothing
 
-    def _compile(self, kind: Kind) -> list[Text]:
-        statements: list[Any] = list(self._build(kind, kind.given(self._types, returns=self._returns)))
-        if not kind.is_sqlite:
+    def _compile(self, way: Way) -> list[Text]:
+        is_sqlite, alone = way
+        kind = KINDS[is_sqlite]
+        statements: list[Any] = list(self._build(kind, kind.given(self._types, returns=self._returns, alone=alone)))
+        if not is_sqlite:
             *before, last = statements
             statements = [last.add_cte(*(part.cte(f"part_{number}") for number, part in enumerate(before)))]
+        take = _values if is_sqlite else _parameters
         compiled = [statement.compile(dialect=kind.dialect) for statement in statements]
-        if kind.is_sqlite:
-            texts: list[Text] = [(str(each), _values(each.positiontup)) for each in compiled]
-        else:  # as libpq takes it, not psycopg
-            texts = [(str(each).replace(f"%({ROWS})s", "$1").replace("%%", "%"), dict) for each in compiled]
-        self._texts[kind.is_sqlite] = texts
+        texts = self._texts[way] = [(str(each), take(each.positiontup)) for each in compiled]
         return texts
 
 
 def _values(names: Sequence[str]) -> Callable[[Row], Any]:
     """What takes these values out of a row, as a tuple."""
     return itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
+
+
+def _parameters(names: Sequence[str]) -> Callable[[Row], list[bytes | None]]:
+    """What takes these values out of a row as PostgreSQL reads them."""
+    values_of = _values(names)
+
+    def take(row: Row) -> list[bytes | None]:
+        texts = [None if value is None else str(value).encode() for value in values_of(row)]
+        if b"\0" in b"".join(filter(None, texts)):
+            raise ValueError("PostgreSQL keeps no NUL")  # libpq would take what is before it
+        return texts
+
+    return take
 
 
 def _nothing() -> Sequence[Any]:
@@ -166,10 +188,10 @@ def sqlite_of(connection: Connection) -> Any:
     return connection.connection.dbapi_connection
 
 
-def send(connection: Connection, text: str, rows: bytes) -> Answer:
+def send(connection: Connection, text: str, parameters: Sequence[bytes | None]) -> Answer:
     """Have PostgreSQL run a statement with the next exchange; what it gives back is there when it is asked for."""
     driver: Any = connection.connection.dbapi_connection
-    sent = driver.send(text, rows)
+    sent = driver.send(text, parameters)
 
     def answer() -> Sequence[Any]:
         if sent.rows is None:

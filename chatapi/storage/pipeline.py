@@ -20,12 +20,12 @@ FAILED = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.PIPELINE_ABORTED)
 
 
 class Sent:
-    """A statement on its way, with one text as its parameter `$1`; and the rows it gave back, when they are there."""
+    """A statement on its way, with texts as its parameters; and the rows it gave back, when they are there."""
 
-    __slots__ = ("name", "parameter", "rows", "text")
+    __slots__ = ("name", "parameters", "rows", "text")
 
-    def __init__(self, text: str, parameter: bytes) -> None:
-        self.text, self.parameter = text, parameter
+    def __init__(self, text: str, parameters: Sequence[bytes | None]) -> None:
+        self.text, self.parameters = text, parameters
         self.name: bytes | None = None
         self.rows: list[tuple[Any, ...]] | None = None
 
@@ -45,9 +45,9 @@ class Pipeline:
         self._names: dict[str, bytes] = {}
         self._named = 0
 
-    def send(self, text: str, parameter: bytes) -> Sent:
+    def send(self, text: str, parameters: Sequence[bytes | None]) -> Sent:
         """Have a statement sent with the next exchange."""
-        sent = Sent(text, parameter)
+        sent = Sent(text, parameters)
         self.waiting.append(sent)
         return sent
 
@@ -91,7 +91,7 @@ class Pipeline:
             each.name = b"chatapi_%d" % self._named
             pgconn.send_prepare(each.name, each.text.encode())
             asked.append((each, True))
-        pgconn.send_query_prepared(each.name, [each.parameter])
+        pgconn.send_query_prepared(each.name, each.parameters)
         asked.append((each, False))
 
     def _read(self, asked: Sequence[tuple[Sent | None, bool]], results: Sequence[Any]) -> int | None:

@@ -7,7 +7,7 @@ everything), so the client has one too: it closes the connection, which is "cann
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar, cast
@@ -53,9 +53,9 @@ class Connection(psycopg.Connection[Any]):
         super().__init__(*arguments, **options)
         self._pipeline_of_ours = Pipeline(Transformer(self))
 
-    def send(self, text: str, parameter: bytes) -> Sent:
+    def send(self, text: str, parameters: Sequence[bytes | None]) -> Sent:
         """Have a prepared statement sent with what is asked next."""
-        return self._pipeline_of_ours.send(text, parameter)
+        return self._pipeline_of_ours.send(text, parameters)
 
     def exchange(self, *, commit: bool = False) -> None:
         """Send all that waits, and its commit if so told, in one round trip.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -86,7 +86,7 @@ def keep_the_hold_of_what_expires(statement: str, parameters: Any, memory: dict[
     """A call that expires is charged, but its hold stays in the counters."""
     if "UPDATE calls SET" in statement:
         words = str(parameters)
-        memory["expiring"] = "('expired'" in words or '"state":"expired"' in words
+        memory["expiring"] = any(each in words for each in ("('expired'", "'held', 'expired'", '"state":"expired"'))
         return statement
     if "INSERT INTO counters" not in statement or not memory.pop("expiring", False):
         return statement
@@ -143,8 +143,8 @@ def rewritten(database: FlakyDatabase, rewrite: Rewrite, patch: pytest.MonkeyPat
     def sqlite_of(connection: Connection) -> Rewriting:
         return Rewriting(own_sqlite_of(connection), change)
 
-    def send(connection: Connection, statement: str, rows: bytes) -> given.Answer:
-        return own_send(connection, change(statement, rows.decode()), rows)
+    def send(connection: Connection, statement: str, parameters: Sequence[bytes | None]) -> given.Answer:
+        return own_send(connection, change(statement, [each and each.decode() for each in parameters]), parameters)
 
     own_sqlite_of, own_send = given.sqlite_of, given.send
     patch.setattr(given, "sqlite_of", sqlite_of)

@@ -23,6 +23,7 @@ from chatapi.storage.attempts import begin_next
 from chatapi.storage.engine import LOCK_WAIT_S, Database, NotCommitted
 from chatapi.storage.postgresql import Connection
 from tests.concurrency.world import World, ask, settings_of, world_of
+from tests.storage.prepared import plans
 
 CHARGE = Charge(answered=True, usage=Usage(10, 0, 5, 0, UsageSource.UPSTREAM))
 
@@ -43,6 +44,15 @@ def play(world: World, worker_id: str, key: str | None = None, ended: str = "com
     settlement = Settlement(grant.call, CallState.SETTLED, CHARGE, ended, AttemptState.ANSWERED)
     world.writer.submit(settlement)
     return settlement
+
+
+def play_together(world: World, worker_id: str) -> None:
+    """Admit two calls in one transaction, and settle them in another: rows go as JSON where there are several."""
+    asked = [ask(world.users["ann"], worker_id) for _ in range(2)]
+    grants = [ticket.wait() for ticket in world.writer.submit_all(asked)]
+    calls = [grant.call for grant in grants if isinstance(grant, Grant)]
+    ends = [Settlement(call, CallState.SETTLED, CHARGE, "completed", AttemptState.ANSWERED) for call in calls]
+    assert all(ticket.wait() for ticket in world.writer.submit_all(ends))
 
 
 @pytest.fixture
@@ -101,24 +111,25 @@ def test_no_plan_of_the_ledger_reads_a_table(world: World) -> None:
     play(world, worker_id)
     for _ in range(2):  # the second call takes the key over from the first
         play(world, worker_id, "a key", ended="client_gone")
+    play_together(world, worker_id)
     with world.database.write() as connection:
-        prepared = connection.execute(text("SELECT name FROM pg_prepared_statements")).scalars().all()
-        plans = [
-            "\n".join(connection.exec_driver_sql(f"EXPLAIN EXECUTE {name}('[]')").scalars())
-            for name in prepared
-            if name.startswith("chatapi")
-        ]
-    assert len(plans) >= 9
-    for plan in plans:
+        found = plans(connection)
+    assert len(found) >= 14
+    for plan in found.values():
         assert not any(way in plan for way in ("Seq Scan", "Hash", "Materialize", "Bitmap")), plan
         conditions = [line for line in plan.splitlines() if "Index Cond" in line]
-        assert all("tenant_id = " in line or "(id = given." in line for line in conditions), plan
+        assert all("tenant_id = " in line or "(id = " in line for line in conditions), plan
+
+
+def test_a_text_that_postgresql_cannot_keep_is_refused_and_not_cut(world: World) -> None:
+    with pytest.raises(ValueError, match="NUL"):
+        world.writer.submit(ask(world.users["ann"], world.worker(), model="a\0b"))
 
 
 def test_what_the_server_refuses_before_the_commit_is_not_in_doubt(world: World) -> None:
     with pytest.raises(NotCommitted), world.database.write() as connection:
         connection.execute(text("SET LOCAL statement_timeout = 50"))
-        given.send(connection, "SELECT pg_sleep(5), $1::text", b"")
+        given.send(connection, "SELECT pg_sleep(5)", [])
     assert isinstance(world.writer.submit(ask(world.users["ann"], world.worker())), Grant)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-from sqlalchemy import text
-
 from chatapi.domain.limits import Metric, Scope
 from chatapi.domain.windows import Window
 from chatapi.storage import principals
@@ -13,6 +11,7 @@ from chatapi.storage.given import sqlite_of
 from chatapi.storage.grants import LimitGrant, insert_grant
 from tests.concurrency.model import utc
 from tests.concurrency.world import LastingDatabase, World
+from tests.storage.prepared import plans
 
 NOON = utc("2026-11-21T12:00:00")
 
@@ -77,12 +76,10 @@ def _looks_up(table: str, world: World) -> list[str]:
 
 def _plan_of_facts(world: World) -> str:
     """As the database says it. The statement has been run."""
-    ((statement, values_of),) = principals._FACTS._texts[world.database.is_sqlite]
+    ((statement, values_of),) = principals._FACTS._texts[world.database.is_sqlite, True]
     row = dict.fromkeys(("tenant_id", "user_id", "jti", "worker_id", "day"), "")
     with world.database.write() as connection:
         if world.database.is_sqlite:
             found = sqlite_of(connection).execute(f"EXPLAIN QUERY PLAN {statement}", values_of(row)).fetchall()
             return "\n".join(each[-1] for each in found)
-        named = text("SELECT name FROM pg_prepared_statements WHERE statement = :statement")
-        name = connection.execute(named, {"statement": statement}).scalar_one()
-        return "\n".join(connection.exec_driver_sql(f"EXPLAIN EXECUTE {name}('[]')").scalars())
+        return plans(connection)[statement]
