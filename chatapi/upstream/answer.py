@@ -11,6 +11,8 @@ from chatapi.upstream.patience import Patience
 
 ANSWER = "chatapi.answer"
 """The extension of a response that has what can be patient and be aborted."""
+AS_IT_CAME = "chatapi.answer_as_it_came"
+"""The extension of a response that has the answer itself, where its body need not be decoded."""
 
 
 class Abortable(Protocol):
@@ -71,3 +73,8 @@ class Decoded:
     def close(self) -> None:
         """Give up what has not been read."""
         self._response.close()
+
+
+def answer_of(response: httpx2.Response) -> Answer:
+    """A response as an answer, read by httpx2 only where it has to be decoded."""
+    return response.extensions.get(AS_IT_CAME) or Decoded(response)

@@ -10,7 +10,7 @@ import openai
 import orjson
 
 from chatapi.errors import UpstreamUnreachable
-from chatapi.upstream.answer import Decoded
+from chatapi.upstream.answer import answer_of
 from chatapi.upstream.cutoff import Cutoff, holding
 from chatapi.upstream.exchange import Exchange, cut_here
 from chatapi.upstream.letterhead import CALL_ID_HEADER
@@ -45,21 +45,32 @@ def ask(
     Raises:
         UpstreamError: there is no answer, or it is not 200, or the call was cut off.
     """
-    headers = {CALL_ID_HEADER: call_id, UNREAD_HEADER: "stream", **without_none(account)}
-    if body.get("stream"):
-        headers |= STREAM_HEADERS
+    options: openai.RequestOptions = {
+        "headers": _headers(body, call_id, account),
+        # What is not said here the client would copy from its defaults, which takes longer.
+        "timeout": client.timeout,
+        "max_retries": client.max_retries,
+        "idempotency_key": call_id,
+    }
     if cutoff.is_cancelled():
         raise UpstreamUnreachable("the call was cut off before it was sent")
     started_at = time.monotonic()
     try:
         with holding(cutoff):
-            response = client.post(PATH, cast_to=httpx2.Response, body=_spelled_out(body), options={"headers": headers})
+            response = client.post(PATH, cast_to=httpx2.Response, body=_spelled_out(body), options=options)
     except UPSTREAM_FAULTS as error:
         fault = translate(error)
         raise (cut_here() if cutoff.is_cancelled() and fault.may_have_run else fault) from error
-    exchange = Exchange(Decoded(response), timeouts, started_at, key_in(response.request.headers))
+    exchange = Exchange(answer_of(response), timeouts, started_at, key_in(response.request.headers))
     cutoff.bind(exchange.close)
     return exchange
+
+
+def _headers(
+    body: Mapping[str, object], call_id: str, account: Mapping[str, str | None]
+) -> dict[str, str | openai.Omit]:
+    streamed = STREAM_HEADERS if body.get("stream") else {}
+    return {CALL_ID_HEADER: call_id, UNREAD_HEADER: "stream", **without_none(account), **streamed}
 
 
 def without_none(headers: Mapping[str, str | None]) -> dict[str, str | openai.Omit]:

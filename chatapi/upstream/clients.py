@@ -5,6 +5,7 @@ Importing this imports openai, which is slow.
 
 from __future__ import annotations
 
+import functools
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from chatapi.upstream.refusal import refuser
 from chatapi.upstream.targets import Target
 from chatapi.upstream.transport import Transport, runs_gevent
 
+MOST_URLS = 256
 PLACEHOLDER_KEY = "none"  # the client insists on a key; a compatible server without one ignores it
 
 
@@ -33,6 +35,13 @@ def build_client(target: Target, transport: Transport, timeout: httpx2.Timeout) 
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         event_hooks={"response": [refuser(target.timeouts)]},
     )
+    client = _client(target, timeout, http_client)
+    # The client puts an address together for each call anew, which takes as long as all of a call's headers.
+    client._prepare_url = functools.lru_cache(MOST_URLS)(client._prepare_url)  # type: ignore[method-assign]
+    return client
+
+
+def _client(target: Target, timeout: httpx2.Timeout, http_client: httpx2.Client) -> openai.OpenAI:
     if target.kind == "azure":
         # With a deployment every call is sent to it; without one, the client makes the model's name the deployment.
         return openai.AzureOpenAI(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import httpx2
 
-from chatapi.upstream.answer import ANSWER, Decoded
+from chatapi.upstream.answer import ANSWER, AS_IT_CAME, answer_of
 from chatapi.upstream.answer import Answer as AnyAnswer
 from chatapi.upstream.cutoff import Cutoff, current_cutoff
 from chatapi.upstream.letterhead import Letterhead
@@ -58,9 +58,7 @@ class GeventTransport(Transport):
         if not isinstance(body, bytes):
             head += b"Content-Type: %b\r\n" % body.content_type.encode()
         answer = self.pool.send(head, body, _until_the_head(self._read_timeout_s), cutoff)
-        if answer.headers.get("content-encoding", "identity") == "identity":
-            return answer
-        return Decoded(_response(answer))  # not what was asked for
+        return answer if _is_plain(answer) else answer_of(_response(answer))  # which was not asked for
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -91,9 +89,15 @@ def _until_the_head(timeout_s: float | None) -> Patience:
     return Patience(limit_s, time.monotonic() + limit_s)
 
 
+def _is_plain(answer: Answer) -> bool:
+    return answer.headers.get("content-encoding", "identity") == "identity"
+
+
 def _response(answer: Answer) -> httpx2.Response:
     """The answer as httpx2's; it is closed if that fails."""
     extensions = {"http_version": b"HTTP/1.1", ANSWER: answer}
+    if _is_plain(answer):
+        extensions[AS_IT_CAME] = answer
     try:
         # As bytes: of text httpx2 takes ASCII only, and guesses what it is given as bytes.
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.header_lines]
