@@ -104,7 +104,8 @@ class Asking:
     """
 
     def __init__(self, admissions: Sequence[Admission], moments: Mapping[str, Moment], lease_s: float) -> None:
-        self._admissions = admissions
+        self.admissions = admissions
+        """What is asked."""
         self._lease = timedelta(seconds=lease_s)
         self._seats: dict[Place, Seat] = {}
         self.moments = moments
@@ -159,12 +160,34 @@ class Asking:
         """The counters by which it is decided."""
         return {key for seat in self._seats.values() for _, key in seat.limits}
 
+    @property
+    def most(self) -> dict[CounterKey, dict[Metric, int]]:
+        """The lowest limit on each metric of the counters by which it is decided."""
+        lowest: dict[CounterKey, dict[Metric, int]] = {}
+        for seat in self._seats.values():
+            for limit, key in seat.limits:
+                metrics = lowest.setdefault(key, {})
+                metrics[limit.metric] = min(limit.value, metrics.get(limit.metric, limit.value))
+        return lowest
+
     def decide(self, found: Counters) -> list[Decision]:
         """Decide, as the counters were found when everything had been added."""
         meters = {key: Meter(found[key]) for seat in self._seats.values() for _, key in seat.limits}
         for seat in self._seats.values():
             seat.measure(meters)
-        return [self._decide(admission) for admission in self._admissions]
+        return [self._decide(admission) for admission in self.admissions]
+
+    @property
+    def is_granted_whole(self) -> bool:
+        """Whether all that is asked has been granted, and nothing shortened, when it is decided."""
+        return all(seat.granted == seat.asked for seat in self._seats.values())
+
+    def stood(self, found: Counters) -> tuple[Standing, ...]:
+        """How the limits stood of a call that is asked alone, before anything was added."""
+        (seat,) = self._seats.values()
+        assert seat.moment is not None  # else it was not granted
+        seat.measure({key: Meter(found[key]) for _, key in seat.limits})
+        return _stand(seat.measured, seat.moment.now)
 
     def take_back(self, sums: Sums) -> None:
         """Add to `sums` what was asked and not granted, negative."""

@@ -51,6 +51,10 @@ class Calendar:
             return None
         return {tenant_id: Moment.at(now, zone.at(now)) for tenant_id, zone in zones.items()}
 
+    def zone_of(self, tenant_id: str) -> Zone:
+        """The time zone that was guessed with."""
+        return self._zones[tenant_id]
+
 
 def _moments(kind: Kind, given: FromClause) -> list[Executable]:
     return [select(*clock_of_tenants(kind)).select_from(given.outerjoin(tenants, tenants.c.id == given.c.tenant_id))]

@@ -89,6 +89,10 @@ class Database:
             return NOW
         return stamp(connection, self.now(connection))
 
+    def stand_in(self, connection: Connection) -> str | None:
+        """What stands in for the database's clock, as given rows carry it, if anything does."""
+        return None if self._clock is None else stamp(connection, self._clock(connection))
+
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that only reads, on one snapshot where the database gives one.

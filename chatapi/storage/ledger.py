@@ -28,7 +28,10 @@ from chatapi.storage.ending import Ended
 from chatapi.storage.engine import Database
 from chatapi.storage.given import stamp
 from chatapi.storage.guessing import GuessedWrong
+from chatapi.storage.presumed import Presumptions
 from chatapi.storage.principals import NO_LIMITS, RuleBook
+
+Outcomes = Callable[[], list[Decision | bool]]
 
 
 class Ledger:
@@ -46,8 +49,9 @@ class Ledger:
         self.lease_s = lease_s
         self._book = RuleBook(defaults)
         self._calendar = Calendar(database)
+        self._presumptions = Presumptions(database, self._calendar, lease_s)
 
-    def write(self, connection: Connection, items: Sequence[Item], *, guessing: bool = True) -> list[Decision | bool]:
+    def write(self, connection: Connection, items: Sequence[Item], *, guessing: bool = True) -> Outcomes:
         """Write a batch: what gives back comes first, then the admissions in their order.
 
         Args:
@@ -56,8 +60,8 @@ class Ledger:
             guessing: whether it may be guessed what is likely to be found.
 
         Returns:
-            Of each admission the decision; of a settlement or abandonment whether it was news, and no replay. A batch
-            that changes nothing, because all of it is denied or known, is rolled back.
+            What says, when it is committed, of each admission the decision; of a settlement or abandonment whether it
+            was news, and no replay. A batch that changes nothing, because all of it is denied or known, is rolled back.
 
         Raises:
             GuessedWrong: now, or by the commit.
@@ -71,6 +75,10 @@ class Ledger:
         tenants.update(item.call.claims.tenant_id for item in settlements)
         tenants.update(item.admission.claims.tenant_id for item in doubtful)
         guessed = self._calendar.guess(connection, tenants) if guessing and not doubtful else None
+        if len(items) == len(admissions) == 1:
+            presumed = self._presume(connection, admissions[0], guessed)
+            if presumed is not None:
+                return lambda: [presumed()]
         if guessed is None:
             ended, decisions = self._write(connection, admissions, settlements, doubtful, tenants)
         else:
@@ -80,7 +88,16 @@ class Ledger:
             Settlement: iter(ended.news),
             Abandonment: repeat(True),
         }
-        return [next(outcomes[type(item)]) for item in items]
+        found = [next(outcomes[type(item)]) for item in items]
+        return lambda: found
+
+    def _presume(
+        self, connection: Connection, admission: Admission, guessed: Mapping[str, Moment] | None
+    ) -> Callable[[], Decision] | None:
+        if guessed is not None:
+            return self._presumptions.admit(connection, admission, guessed)
+        self._presumptions.doubt(admission)
+        return None
 
     def _write(
         self,
@@ -199,7 +216,10 @@ class Ledger:
         asking.hold_named(named, facts)
         added = counters.add(connection, named)
         wanted = asking.wanted
-        return asking.decide(locked(wanted) | added(wanted)) if asking.askers else []
+        decisions = asking.decide(locked(wanted) | added(wanted)) if asking.askers else []
+        if not self.database.is_sqlite:
+            self._presumptions.learn(asking.admissions, decisions, facts)
+        return decisions
 
 
 def _keep(connection: Connection, ended: Ended, asking: Asking) -> None:

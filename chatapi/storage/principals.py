@@ -104,14 +104,16 @@ class Facts:
         models: patterns of the models that are allowed, in as many lists as there are: each must have one that fits.
         clamps: whether a call that fits under its limits only with a shorter completion is shortened, or denied.
         keys: the tenant's own keys for upstreams, sealed.
+        texts: what the last four were read from, as `steady` selects it.
     """
 
     in_force: bool
     renewed_at: datetime | None
     rules: Rules
-    models: tuple[tuple[str, ...], ...] = ()
-    clamps: bool = True
-    keys: OwnKeys = ()
+    models: tuple[tuple[str, ...], ...]
+    clamps: bool
+    keys: OwnKeys
+    texts: tuple[str | None, ...]
 
     def allows(self, model: str) -> bool:
         """Whether the principal may use this model (no alias)."""
@@ -175,7 +177,8 @@ def _read(row: Sequence[Any], book: RuleBook, now: datetime) -> Facts:
     )
     models = tuple(read_patterns(text) for text in patterns if text is not None)
     renewed = None if renewed_at is None else read_stamp(renewed_at)
-    return Facts(in_force, renewed, rules, models, near_limit != "refuse", read_keys(row[15] or "[]"))
+    clamps, keys = near_limit != "refuse", read_keys(row[15] or "[]")
+    return Facts(in_force, renewed, rules, models, clamps, keys, tuple(row[_STEADY:_CLOCK]))
 
 
 @lru_cache(maxsize=4096)
@@ -191,23 +194,7 @@ def read_keys(text: str) -> OwnKeys:
 
 
 def _facts(kind: Kind, given: FromClause) -> list[Executable]:
-    month = func.substr(given.c.day, literal_column("1"), literal_column("7"))
-    granted = select(kind.json_lists(grants.c.scope, grants.c.metric, grants.c.window, grants.c.model, grants.c.value))
-    granted = granted.where(
-        grants.c.tenant_id == given.c.tenant_id,
-        grants.c.scope_id.in_([given.c.tenant_id, given.c.user_id, given.c.jti]),
-        grants.c.window_key.in_([given.c.day, month]),
-        grants.c.withdrawn_at.is_(None),
-    )
-    # Whose it is, is no part of how it is found: by the user all their earlier access tokens would be read through.
-    token = and_(access_tokens.c.tenant_id == given.c.tenant_id, access_tokens.c.jti == given.c.jti)
     expires_at = case((access_tokens.c.user_id == given.c.user_id, access_tokens.c.expires_at))
-    here = (
-        given.outerjoin(access_tokens, token)
-        .outerjoin(users, and_(users.c.tenant_id == given.c.tenant_id, users.c.id == given.c.user_id))
-        .outerjoin(tenants, tenants.c.id == given.c.tenant_id)
-        .outerjoin(workers, workers.c.id == given.c.worker_id)
-    )
     return [
         select(
             *(cast(given.c[name], Text) for name in _ASKER if name != "day"),
@@ -216,16 +203,43 @@ def _facts(kind: Kind, given: FromClause) -> list[Executable]:
             users.c.status,
             tenants.c.status,
             workers.c.renewed_at,
-            users.c.models,
-            tenants.c.models,
-            access_tokens.c.models,
-            tenants.c.near_limit,
-            _set_limits(kind, given),
-            granted.correlate(given).scalar_subquery(),
-            _own_keys(kind, given),
+            *steady(kind, given),
             *clock_of_tenants(kind),
-        ).select_from(here)
+        ).select_from(of_askers(given))
     ]
+
+
+def of_askers(given: FromClause) -> FromClause:
+    """Who asks, with the rows that say who that is; absent where there are none."""
+    # Whose it is, is no part of how it is found: by the user all their earlier access tokens would be read through.
+    token = and_(access_tokens.c.tenant_id == given.c.tenant_id, access_tokens.c.jti == given.c.jti)
+    return (
+        given.outerjoin(access_tokens, token)
+        .outerjoin(users, and_(users.c.tenant_id == given.c.tenant_id, users.c.id == given.c.user_id))
+        .outerjoin(tenants, tenants.c.id == given.c.tenant_id)
+        .outerjoin(workers, workers.c.id == given.c.worker_id)
+    )
+
+
+def steady(kind: Kind, given: FromClause) -> list[ColumnElement[Any]]:
+    """What holds for an asker until somebody changes it, as texts: patterns of models in three lists, what happens near
+    a limit, the limits that are set, the grants of a day, and the tenant's own keys."""
+    patterns = (users.c.models, tenants.c.models, access_tokens.c.models)
+    more = (_set_limits(kind, given), _grants(kind, given), _own_keys(kind, given))
+    return [*patterns, tenants.c.near_limit, *more]
+
+
+def _grants(kind: Kind, given: FromClause) -> ScalarSelect[Any]:
+    """The grants of windows that are open on the day."""
+    month = func.substr(given.c.day, literal_column("1"), literal_column("7"))
+    granted = select(kind.json_lists(grants.c.scope, grants.c.metric, grants.c.window, grants.c.model, grants.c.value))
+    granted = granted.where(
+        grants.c.tenant_id == given.c.tenant_id,
+        grants.c.scope_id.in_([given.c.tenant_id, given.c.user_id, given.c.jti]),
+        grants.c.window_key.in_([given.c.day, month]),
+        grants.c.withdrawn_at.is_(None),
+    )
+    return granted.correlate(given).scalar_subquery()
 
 
 def _set_limits(kind: Kind, given: FromClause) -> ScalarSelect[Any]:
@@ -258,7 +272,7 @@ def _own_keys(kind: Kind, given: FromClause) -> ScalarSelect[Any]:
 
 _ASKER: Types = {"tenant_id": ID, "user_id": ID, "jti": ID, "worker_id": ID, "day": Text()}
 _FACTS = Statement(_ASKER, _facts, returns=True)
-_CLOCK = 16  # where in its rows the clock's begins
+_STEADY, _CLOCK = 9, 16  # where in its rows these begin
 _READ_LIMITS: Types = {"tenant_id": ID, "user_id": ID, "jti": ID, "text": Text()}
 _EXPECT = Statement(_READ_LIMITS, _expect)
 _TEXTS = Statement(_READ_LIMITS, _texts, returns=True)

@@ -226,8 +226,9 @@ class LedgerWriter:
             committing = False
             try:
                 with self._database.write(urgent=True) as connection:
-                    outcomes = self._ledger.write(connection, [ticket.item for ticket in batch], guessing=guessing)
+                    written = self._ledger.write(connection, [ticket.item for ticket in batch], guessing=guessing)
                     committing = True
+                outcomes = written()
             except GuessedWrong as error:
                 batch = batch if guessing else self._halve(batch, error)
                 guessing = False
@@ -266,8 +267,7 @@ class LedgerWriter:
 
     def _sift(self, batch: list[Ticket], error: DatabaseUnavailable, *, committing: bool) -> list[Ticket]:
         """What to try again of what the database did not take. The rest has failed; of that, settlements are owed."""
-        again: list[Ticket] = []
-        failed: list[Ticket] = []
+        again, failed = list[Ticket](), list[Ticket]()
         now = time.monotonic()
         for ticket in batch:
             ticket.tries += 1

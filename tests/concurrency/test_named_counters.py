@@ -227,7 +227,7 @@ def test_a_call_that_is_being_admitted_while_a_month_ends_is_counted_too(postgre
         assert world.clock is not None
         admission = ask(world.users["red"], world.worker(), call_id=id_at(world.clock.now))
         with world.database.write() as connection:
-            (decision,) = world.ledger.write(connection, [admission])
+            (decision,) = world.ledger.write(connection, [admission])()
             assert isinstance(decision, Grant)
             world.clock.move(2)
             setting = threading.Thread(target=set_limit, args=(world, "tenant", Window.AT_ONCE, 1))
