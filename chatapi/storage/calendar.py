@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +16,8 @@ from chatapi.storage.given import Kind, Statement, read_stamp
 from chatapi.storage.tables import tenants
 
 MOST_ZONES = 4096  # of tenants, that are remembered
+CLOCK_KEPT_S = 15.0  # for how long a clock that was read is presumed to go right
+BEHIND = timedelta(milliseconds=1)  # as two clocks drift apart in that time
 Reading = tuple[datetime, dict[str, Moment]]  # the instant of a transaction, and what it is at which tenant
 Clocked = Sequence[Sequence[Any]]  # rows of what `clock_of_tenants` selects
 
@@ -26,6 +29,7 @@ class Calendar:
         self._database = database
         self._zones: dict[str, Zone] = {}
         self._ahead = timedelta()  # of this machine's clock, where the database's is
+        self._read_at = -CLOCK_KEPT_S  # by the monotonic clock
 
     def ask(self, connection: Connection, tenant_ids: Iterable[str]) -> Reading:
         """The database's clock, and the same instant in the time zone of each of these tenants that exists."""
@@ -35,7 +39,7 @@ class Calendar:
     def read(self, connection: Connection, rows: Clocked) -> Reading:
         """What a clock says, of at least one row."""
         now = self._database.instant(connection, read_stamp(rows[0][0]))
-        self._ahead = now - datetime.now(UTC)
+        self._ahead, self._read_at = now - datetime.now(UTC), time.monotonic()
         zones = {row[1]: Zone(row[2], row[3], row[4] and read_stamp(row[4])) for row in rows if row[1] is not None}
         if len(self._zones) > MOST_ZONES:
             self._zones.clear()
@@ -51,9 +55,14 @@ class Calendar:
             return None
         return {tenant_id: Moment.at(now, zone.at(now)) for tenant_id, zone in zones.items()}
 
-    def zone_of(self, tenant_id: str) -> Zone:
-        """The time zone that was guessed with."""
-        return self._zones[tenant_id]
+    def presume(self, connection: Connection, tenant_id: str) -> tuple[Moment, Zone] | None:
+        """The same of one tenant, and by which zone; rather too early than too late. None as well where the database's
+        clock has not been read lately."""
+        zone = self._zones.get(tenant_id)
+        if zone is None or time.monotonic() >= self._read_at + CLOCK_KEPT_S:
+            return None
+        now = self._database.instant(connection, datetime.now(UTC) + self._ahead - BEHIND)
+        return Moment.at(now, zone.at(now)), zone
 
 
 def _moments(kind: Kind, given: FromClause) -> list[Executable]:

@@ -74,11 +74,11 @@ class Ledger:
         tenants = {item.claims.tenant_id for item in admissions}
         tenants.update(item.call.claims.tenant_id for item in settlements)
         tenants.update(item.admission.claims.tenant_id for item in doubtful)
-        guessed = self._calendar.guess(connection, tenants) if guessing and not doubtful else None
         if len(items) == len(admissions) == 1:
-            presumed = self._presume(connection, admissions[0], guessed)
+            presumed = self._presume(connection, admissions[0], guessing=guessing)
             if presumed is not None:
                 return lambda: [presumed()]
+        guessed = self._calendar.guess(connection, tenants) if guessing and not doubtful else None
         if guessed is None:
             ended, decisions = self._write(connection, admissions, settlements, doubtful, tenants)
         else:
@@ -92,10 +92,10 @@ class Ledger:
         return lambda: found
 
     def _presume(
-        self, connection: Connection, admission: Admission, guessed: Mapping[str, Moment] | None
+        self, connection: Connection, admission: Admission, *, guessing: bool
     ) -> Callable[[], Decision] | None:
-        if guessed is not None:
-            return self._presumptions.admit(connection, admission, guessed)
+        if guessing:
+            return self._presumptions.admit(connection, admission)
         self._presumptions.doubt(admission)
         return None
 

@@ -59,6 +59,7 @@ class Pipeline:
         """
         pgconn, sent, self.waiting = connection.pgconn, self.waiting, []
         self.not_committed = False
+        results: list[Any] = []
         asked: list[tuple[Sent | None, bool]] = []  # which statement each answer is for, and whether it was prepared
         pgconn.enter_pipeline_mode()
         try:
@@ -71,18 +72,28 @@ class Pipeline:
                 pgconn.send_query_params(b"COMMIT", None)
                 asked.append((None, False))
             pgconn.pipeline_sync()
-            results = yield from _answers(pgconn)
+            yield from _answers(pgconn, results)
             pgconn.exit_pipeline_mode()
         except BaseException:
+            self.not_committed = commit and _is_refused(results[: len(asked) - 1])
             pgconn.finish()  # what was not read to its end cannot be used again
             raise
         failed = self._read(asked, results)
         if failed is not None:
-            error = error_from_result(results[failed], encoding=connection.info.encoding)
-            self.not_committed = commit and failed < len(asked) - 1 and error.sqlstate is not None
-            raise error
+            self.not_committed = commit and _is_refused(results[: len(asked) - 1])
+            raise error_from_result(results[failed], encoding=connection.info.encoding)
         if commit and results[-1].command_status != b"COMMIT":  # of a transaction that had failed it says ROLLBACK
             raise psycopg.errors.InFailedSqlTransaction("a failed transaction cannot be committed")
+
+    def require_open(self, pgconn: Any) -> None:
+        """Look whether the server has ended this connection since its last answer: nothing that waits was sent then.
+
+        Raises:
+            psycopg.OperationalError: it has; what waits is surely not committed.
+        """
+        self.not_committed = True
+        for _ in range(2):  # its last words, and then its end
+            pgconn.consume_input()
 
     def _send(self, pgconn: Any, each: Sent, asked: list[tuple[Sent | None, bool]]) -> None:
         each.name = self._names.get(each.text)
@@ -110,8 +121,14 @@ class Pipeline:
         return None
 
 
-def _answers(pgconn: Any) -> PQGen[list[Any]]:
-    results: list[Any] = []
+def _is_refused(results: Sequence[Any]) -> bool:
+    """Whether the server itself has refused one of these statements; a lost connection is no word of it."""
+    errors = [each for each in results if each.status == pq.ExecStatus.FATAL_ERROR]
+    return any(each.error_field(pq.DiagnosticField.SQLSTATE) for each in errors)
+
+
+def _answers(pgconn: Any, results: list[Any]) -> PQGen[None]:
+    """Take the answers, as far as there are any."""
     while True:
         ready = yield Wait.RW if pgconn.flush() else Wait.R
         if not ready & Ready.R:
@@ -122,7 +139,7 @@ def _answers(pgconn: Any) -> PQGen[list[Any]]:
             if result is None:  # between two answers
                 continue
             if result.status == pq.ExecStatus.PIPELINE_SYNC:
-                return results
+                return
             results.append(result)
             if pgconn.status == pq.ConnStatus.BAD:
                 raise psycopg.OperationalError("the connection is lost")

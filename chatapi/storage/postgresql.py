@@ -69,6 +69,8 @@ class Connection(psycopg.Connection[Any]):
             level = self.isolation_level
             begin = b"BEGIN" if level is None else f"BEGIN ISOLATION LEVEL {level.name.replace('_', ' ')}".encode()
         if begin is None or self._pipeline_of_ours.waiting:
+            if begin is not None and commit:  # all at once: without an answer nobody would know how far it came
+                self._pipeline_of_ours.require_open(self.pgconn)
             try:
                 self._wait(self._pipeline_of_ours.exchange(self, begin=begin, commit=commit))
             except psycopg.errors.DivisionByZero as error:  # nothing else divides

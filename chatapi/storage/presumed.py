@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,10 +28,10 @@ from sqlalchemy import (
     select,
 )
 
-from chatapi.domain.calls import Admission, Decision, Grant
+from chatapi.domain.calls import Admission, Decision, Grant, Planned
 from chatapi.domain.counters import CounterKey
 from chatapi.domain.limits import Metric
-from chatapi.domain.windows import Moment, Window, Zone, window_begin, window_end
+from chatapi.domain.windows import Moment, Window, Zone, window_end
 from chatapi.storage import calls, counters
 from chatapi.storage.asking import Asking
 from chatapi.storage.calendar import Calendar
@@ -43,8 +44,9 @@ from chatapi.storage.principals import MOST_PRINCIPALS, Asker, Facts, of_askers,
 from chatapi.storage.tables import access_tokens, tenants, users, workers
 from chatapi.storage.tables import counters as counter_rows
 
-CLOCKS_APART_S = 1.0
-"""How far the database's clock may be from what it is presumed to say: so far may `admitted_at` be from the truth."""
+LONGEST_WAY_S = 1.0
+"""How far `admitted_at` may be behind the database's clock. It is never ahead: a limit that is set just then would
+count the call in a minute that it does not enter."""
 DOUBT_S = 1.0
 """How long nothing is presumed of whom it was wrong of: whatever makes it wrong, it does so no more often."""
 
@@ -82,10 +84,8 @@ class Presumptions:
         if self._facts.pop(asker, None) is not None:
             _put(self._doubted, asker, time.monotonic())
 
-    def admit(
-        self, connection: Connection, admission: Admission, moments: Mapping[str, Moment]
-    ) -> Callable[[], Decision] | None:
-        """Write a call as admitted, if that can be presumed, at the guessed moment of its tenant.
+    def admit(self, connection: Connection, admission: Admission) -> Callable[[], Decision] | None:
+        """Write a call as admitted, if that can be presumed.
 
         Returns:
             What says the decision once it is committed; None where nothing is presumed, and nothing was written.
@@ -93,11 +93,13 @@ class Presumptions:
         Raises:
             GuessedWrong: by the commit.
         """
-        asker = (admission.claims, admission.worker_id)
-        facts = self._facts.get(asker)
-        if facts is None or admission.key is not None:
+        tenant_id, asker = admission.claims.tenant_id, (admission.claims, admission.worker_id)
+        facts, known = self._facts.get(asker), self._calendar.presume(connection, tenant_id)
+        if facts is None or known is None or admission.key is not None:
             return None
-        asking, kept, named = Asking([admission], moments, self._lease_s), Sums(), Sums()
+        moment, zone = known
+        facts = replace(facts, renewed_at=moment.now)  # whether the lease is alive, the server looks
+        asking, kept, named = Asking([admission], {tenant_id: moment}, self._lease_s), Sums(), Sums()
         asking.hold_kept(kept)
         asking.hold_named(named, {asker: facts})
         (decision,) = asking.decide(kept | named)  # as if nobody else had used anything
@@ -105,17 +107,15 @@ class Presumptions:
             return None
         locked = counters.add(connection, kept)
         added = counters.add(connection, named)
-        self._expect(connection, admission, facts, moments[admission.claims.tenant_id])
+        self._expect(connection, admission, facts, moment, zone)
         _expect_room(connection, asking.most)
         calls.insert_held(connection, asking.held)
         wanted = asking.wanted
         return lambda: decision._replace(found=asking.stood(locked(wanted) | added(wanted)))
 
-    def _expect(self, connection: Connection, admission: Admission, facts: Facts, moment: Moment) -> None:
-        """Expect that these facts hold, and that it is the day, and the minute where one is counted, of this moment."""
-        zone = self._calendar.zone_of(admission.claims.tenant_id)
-        windows = {Window.DAY} | {named.window for named in facts.rules.named if named.window is Window.MINUTE}
-        opens, closes = _within(moment, zone, windows)
+    def _expect(self, connection: Connection, admission: Admission, facts: Facts, moment: Moment, zone: Zone) -> None:
+        """Expect that these facts hold, and that it is a moment that is like this one."""
+        opens, closes = _within(moment, zone, facts, admission.planned)
         row: Row = {
             **admission.claims._asdict(),
             "worker_id": admission.worker_id,
@@ -143,16 +143,16 @@ def _put(among: dict[Asker, Any], asker: Asker, value: object) -> None:
     among[asker] = value
 
 
-def _within(moment: Moment, zone: Zone, windows: Iterable[Window]) -> tuple[datetime, datetime]:
-    """Between which instants, the second not among them, a clock may be for all of this to be the same."""
-    now, apart = moment.now, timedelta(seconds=CLOCKS_APART_S)
-    opens = max([now - apart, *(window_begin(window, moment) for window in windows)])
-    closes = min([now + apart, *(window_end(window, moment) for window in windows)])
-    if zone.next_from is not None and now < zone.next_from:
-        closes = min(closes, zone.next_from)
-    elif zone.next_from is not None:
-        opens = max(opens, zone.next_from)
-    return opens, closes
+def _within(moment: Moment, zone: Zone, facts: Facts, planned: Planned | None) -> tuple[datetime, datetime]:
+    """From which instant on, and before which one, it is the same day, the same minute if one is counted, and prices
+    are those that it was planned with."""
+    windows = {Window.DAY} | {named.window for named in facts.rules.named if named.window is Window.MINUTE}
+    ends = [moment.now + timedelta(seconds=LONGEST_WAY_S), *(window_end(window, moment) for window in windows)]
+    if zone.next_from is not None and moment.now < zone.next_from:
+        ends.append(zone.next_from)
+    if planned is not None:
+        ends.append(planned.until)
+    return moment.now, min(ends)
 
 
 def _expect_room(connection: Connection, most: Mapping[CounterKey, Mapping[Metric, int]]) -> None:

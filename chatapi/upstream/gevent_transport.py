@@ -90,7 +90,7 @@ def _until_the_head(timeout_s: float | None) -> Patience:
 
 
 def _is_plain(answer: Answer) -> bool:
-    return answer.headers.get("content-encoding", "identity") == "identity"
+    return all(name != "content-encoding" or value == "identity" for name, value in answer.header_lines)
 
 
 def _response(answer: Answer) -> httpx2.Response:

@@ -136,6 +136,38 @@ def test_what_the_server_refuses_before_the_commit_is_not_in_doubt(world: World)
     assert isinstance(world.writer.submit(ask(world.users["ann"], world.worker())), Grant)
 
 
+def end_connections(url: str, *, waiting: bool = False) -> int:
+    """Have the server end the ledger's connections; how many it ended."""
+    which = "application_name = 'chatapi'" + (" AND wait_event_type = 'Lock'" if waiting else "")
+    with psycopg.connect(url, autocommit=True) as connection:
+        return len(
+            connection.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {which}").fetchall()
+        )
+
+
+def test_a_connection_that_ended_while_it_was_idle_leaves_no_doubt(world: World, postgres_url: str) -> None:
+    worker_id = world.worker()
+    play(world, worker_id)
+    for _ in range(3):
+        assert end_connections(postgres_url)
+        time.sleep(0.1)
+        play(world, worker_id)
+    assert world.audit() == []
+
+
+def test_a_connection_that_ends_while_it_waits_for_a_lock_leaves_no_doubt(world: World, postgres_url: str) -> None:
+    worker_id = world.worker()
+    for _ in range(2):  # from the second one on they are presumed to be granted: all of it goes at once
+        play(world, worker_id)
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute("SELECT FROM counters FOR UPDATE")
+        (ticket,) = world.writer.submit_all([ask(world.users["ann"], worker_id)])
+        give_up_at = time.monotonic() + LOCK_WAIT_S
+        while not end_connections(postgres_url, waiting=True):
+            assert time.monotonic() < give_up_at
+    assert isinstance(ticket.wait(), Grant)
+
+
 def test_who_is_ended_while_its_connection_is_lost_ends_of_that(world: World) -> None:
     class Ended(BaseException):
         """As of a greenlet that is killed: it must reach whoever killed it."""

@@ -64,10 +64,10 @@ def test_half_a_surrogate_pair_in_a_reply_can_be_encoded_again() -> None:
 
 
 @pytest.mark.parametrize("region", ["Z\u00fcrich".encode(), "Z\u00fcrich".encode("latin-1")])
-@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+@pytest.mark.parametrize("encoding", ["identity", "gzip", "gzip\r\nContent-Encoding: identity"])
 def test_a_header_may_say_anything(region: bytes, encoding: str) -> None:
     body = json.dumps(REPLY).encode()
-    raw = response(200, gzip.compress(body) if encoding == "gzip" else body, f"Content-Encoding: {encoding}", "X: HERE")
+    raw = response(200, gzip.compress(body) if "gzip" in encoding else body, f"Content-Encoding: {encoding}", "X: HERE")
     with serving(sending(raw.replace(b"HERE", region))) as server, upstream_at(server.base_url) as upstream:
         assert [upstream.complete(BODY, call_id="call-1").text for _ in range(2)] == ["Hi.", "Hi."]
         assert server.connections == 1
