@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from http import HTTPStatus
 
 import structlog
 from flask import Flask, Response, g
@@ -14,6 +15,8 @@ from chatapi.endpoint.dialects import Dialect, dialect_of_request, render
 from chatapi.endpoint.rate_limits import add_rate_limits
 from chatapi.errors import ChatAPIError, InvalidRequest, QuotaDenied, Unavailable, UnknownAccessToken, UpstreamError
 from chatapi.logic.standings import standings
+
+NOTHING_HERE = "There is nothing at this address. GET /docs shows what there is."
 
 log = structlog.get_logger()
 
@@ -49,7 +52,8 @@ def _http_error(error: HTTPException) -> Response:
     """Flask's own refusals: no such route, wrong method, body too large."""
     if isinstance(error, InternalServerError):
         return _unexpected(error)
-    problem = InvalidRequest(error.description or error.name, status=error.code or 400)
+    said = NOTHING_HERE if error.code == HTTPStatus.NOT_FOUND else error.description or error.name
+    problem = InvalidRequest(said, status=error.code or 400)
     response = render(problem, dialect_of_request())
     allowed = getattr(error, "valid_methods", None)
     if allowed:

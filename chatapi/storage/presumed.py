@@ -94,8 +94,11 @@ class Presumptions:
             GuessedWrong: by the commit.
         """
         tenant_id, asker = admission.claims.tenant_id, (admission.claims, admission.worker_id)
-        facts, known = self._facts.get(asker), self._calendar.presume(connection, tenant_id)
-        if facts is None or known is None or admission.key is not None:
+        facts = self._facts.get(asker)
+        if facts is None or admission.key is not None:
+            return None
+        known = self._calendar.presume(connection, tenant_id)
+        if known is None:
             return None
         moment, zone = known
         facts = replace(facts, renewed_at=moment.now)  # whether the lease is alive, the server looks

@@ -214,3 +214,10 @@ def test_the_page_shows_text_as_text(document: dict[str, Any]) -> None:
     made = page(changed)
     assert "<script" not in made
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; <code>&lt;b&gt;</code>" in made
+
+
+@pytest.mark.parametrize("path", ["/", "/admin", "/v1/nothing", "/chatgpt_prompt/nothing"])
+def test_where_nothing_is_the_page_is_named(client: FlaskClient, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 404
+    assert "GET /docs" in answer.get_data(as_text=True)
