@@ -17,7 +17,7 @@ from chatapi.storage.tables import tenants
 
 MOST_ZONES = 4096  # of tenants, that are remembered
 CLOCK_KEPT_S = 15.0  # for how long a clock that was read is presumed to go right
-BEHIND = timedelta(milliseconds=1)  # as two clocks drift apart in that time
+BEHIND = timedelta(milliseconds=10)  # as far as two clocks drift apart in that time, one of them being set right
 Reading = tuple[datetime, dict[str, Moment]]  # the instant of a transaction, and what it is at which tenant
 Clocked = Sequence[Sequence[Any]]  # rows of what `clock_of_tenants` selects
 

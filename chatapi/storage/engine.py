@@ -45,7 +45,8 @@ _NOW = {is_sqlite: str(select(kind.clock()).compile(dialect=kind.dialect)) for i
 
 
 class NotCommitted(DatabaseUnavailable):
-    """The database refused a statement before it came to the commit: surely nothing was written."""
+    """The database refused a statement, or ended the connection, before it came to the commit: surely nothing was
+    written."""
 
 
 class Database:

@@ -16,6 +16,9 @@ from psycopg.abc import PQGen
 from psycopg.errors import error_from_result
 from psycopg.waiting import Ready, Wait
 
+LOST = b"08"
+"""The class of SQLSTATEs that tell of connections. Source: PostgreSQL's manual, appendix A."""
+MOST_NOTHING = 2  # one is between two answers; a connection that is lost has nothing but
 FAILED = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.PIPELINE_ABORTED)
 
 
@@ -122,9 +125,14 @@ class Pipeline:
 
 
 def _is_refused(results: Sequence[Any]) -> bool:
-    """Whether the server itself has refused one of these statements; a lost connection is no word of it."""
+    """Whether PostgreSQL itself has refused one of these statements. A lost connection is no word of its; nor is what a
+    pooler says of one: unlike the server it names no place in its source."""
     errors = [each for each in results if each.status == pq.ExecStatus.FATAL_ERROR]
-    return any(each.error_field(pq.DiagnosticField.SQLSTATE) for each in errors)
+    return any(
+        each.error_field(pq.DiagnosticField.SOURCE_FUNCTION)
+        and not (each.error_field(pq.DiagnosticField.SQLSTATE) or LOST).startswith(LOST)
+        for each in errors
+    )
 
 
 def _answers(pgconn: Any, results: list[Any]) -> PQGen[None]:
@@ -133,13 +141,27 @@ def _answers(pgconn: Any, results: list[Any]) -> PQGen[None]:
         ready = yield Wait.RW if pgconn.flush() else Wait.R
         if not ready & Ready.R:
             continue
-        pgconn.consume_input()
-        while not pgconn.is_busy():
-            result = pgconn.get_result()
-            if result is None:  # between two answers
-                continue
-            if result.status == pq.ExecStatus.PIPELINE_SYNC:
-                return
-            results.append(result)
-            if pgconn.status == pq.ConnStatus.BAD:
-                raise psycopg.OperationalError("the connection is lost")
+        try:
+            pgconn.consume_input()
+        except psycopg.OperationalError:
+            _take(pgconn, results)  # what the server said before the connection was lost
+            raise
+        if _take(pgconn, results):
+            return
+        if pgconn.status == pq.ConnStatus.BAD:
+            raise psycopg.OperationalError("the connection is lost")
+
+
+def _take(pgconn: Any, results: list[Any]) -> bool:
+    """Take the answers that have come; whether they are all."""
+    nothing = 0
+    while nothing < MOST_NOTHING and not pgconn.is_busy():
+        result = pgconn.get_result()
+        if result is None:
+            nothing += 1
+            continue
+        nothing = 0
+        if result.status == pq.ExecStatus.PIPELINE_SYNC:
+            return True
+        results.append(result)
+    return False
