@@ -71,11 +71,12 @@ class Presumptions:
         self, admissions: Iterable[Admission], decisions: Iterable[Decision], facts: Mapping[Asker, Facts]
     ) -> None:
         """Take note of what was decided by these facts. Of who is near a limit nothing is presumed."""
+        sure_before = time.monotonic() - DOUBT_S
         for admission, decision in zip(admissions, decisions, strict=True):
             asker = (admission.claims, admission.worker_id)
             if not isinstance(decision, Grant) or _is_shortened(decision, admission):
                 self._facts.pop(asker, None)
-            elif time.monotonic() >= self._doubted.get(asker, 0.0) + DOUBT_S:
+            elif self._doubted.get(asker, sure_before) <= sure_before:
                 _put(self._facts, asker, facts[asker])
 
     def doubt(self, admission: Admission) -> None:
