@@ -167,7 +167,7 @@ CHANGES: dict[str, tuple[Callable[[Office], None], object]] = {
         Grant,
     ),
     "used up": (lambda o: o.use_up(), Denial),
-    "fast clock": (lambda o: o.set_clock(0.2), Grant),
+    "fast clock": (lambda o: o.set_clock(5), Grant),
     "slow clock": (lambda o: o.set_clock(-presumed.LONGEST_WAY_S), Grant),
 }
 
@@ -229,8 +229,8 @@ def test_a_clock_that_was_read_long_ago_is_read_again(office: Office, monkeypatc
 
 
 def test_prices_that_end_between_are_not_those_that_it_was_planned_with(office: Office) -> None:
-    office.set_clock(-0.5)
-    until = now() - timedelta(seconds=0.2)
+    office.set_clock(0.1 - presumed.LONGEST_WAY_S)
+    until = now() - timedelta(seconds=0.05)
     asked = ask(office.claims, office.worker_id, NEED)._replace(planned=Planned((), LONG_AGO, until))
     assert isinstance(office.world.writer.submit(asked), Outdated)
     assert (office.presumed, office.wrong) == ([True], [True])
