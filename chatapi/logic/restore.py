@@ -81,16 +81,34 @@ def restore(runtime: Runtime, path: Path, progress: Progress) -> Restored:
 @contextmanager
 def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
+        file = path.open("rb")
     except FileNotFoundError:
         raise InvalidInput(f"There is no file {path}.") from None
+    except OSError as error:
+        raise InvalidInput(f"The file {path} cannot be read: {error.strerror}.") from None
+    with file:
+        with _reading():
+            archive = zipfile.ZipFile(file)
+        with archive:
+            yield archive
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Say what goes wrong while the file is read. What goes wrong with its rows elsewhere is no fault of it."""
+    try:
+        yield
     except DAMAGED as error:
         raise _damaged(error) from error
 
 
 def _damaged(error: object) -> InvalidInput:
     return InvalidInput(f"The file is no backup, or it is damaged or cut short ({error}). Nothing was restored.")
+
+
+def _content(archive: zipfile.ZipFile, member: str) -> bytes:
+    with _reading():
+        return archive.read(member)
 
 
 def _manifest(archive: zipfile.ZipFile) -> Manifest:
@@ -100,7 +118,7 @@ def _manifest(archive: zipfile.ZipFile) -> Manifest:
     if MANIFEST not in there:
         raise _damaged("it has no manifest")
     try:
-        manifest = read_manifest(archive.read(MANIFEST))
+        manifest = read_manifest(_content(archive, MANIFEST))
     except ValueError as error:
         raise _damaged(error) from None
     members = {table.member for table in manifest.tables} | ({SECRETS} if manifest.secrets_sha256 else set())
@@ -163,7 +181,7 @@ def _rows(archive: zipfile.ZipFile, table: TableContent) -> Iterator[storage.Jso
         InvalidInput: at their end, where they are not those that the manifest knows.
     """
     digest, rows = hashlib.sha256(), 0
-    with archive.open(table.member) as member:
+    with _reading(), archive.open(table.member) as member:  # what fails in whoever takes a row does not come here
         for line in io.BufferedReader(member, BUFFER_BYTES):  # type: ignore[type-var]
             digest.update(line)
             rows += 1
@@ -189,7 +207,7 @@ class _Carried:
 def _carried(archive: zipfile.ZipFile, manifest: Manifest) -> _Carried | None:
     if manifest.secrets_sha256 is None:
         return None
-    text = archive.read(SECRETS)
+    text = _content(archive, SECRETS)
     if hashlib.sha256(text).hexdigest() != manifest.secrets_sha256:
         raise _damaged("the checksum of the secrets is wrong")
     said = orjson.loads(text)

@@ -112,10 +112,9 @@ class Presumptions:
         locked = counters.add(connection, kept)
         added = counters.add(connection, named)
         self._expect(connection, admission, facts, moment, zone)
-        _expect_room(connection, asking.most)
+        _expect_room(connection, most := asking.most)
         calls.insert_held(connection, asking.held)
-        wanted = asking.wanted
-        return lambda: decision._replace(found=asking.stood(locked(wanted) | added(wanted)))
+        return lambda: decision._replace(found=asking.stood(locked(most) | added(most)))
 
     def _expect(self, connection: Connection, admission: Admission, facts: Facts, moment: Moment, zone: Zone) -> None:
         """Expect that these facts hold, and that it is a moment that is like this one."""

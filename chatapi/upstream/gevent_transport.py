@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import httpx2
 
-from chatapi.upstream.answer import ANSWER, AS_IT_CAME, answer_of
+from chatapi.upstream.answer import ANSWER, AS_IT_CAME, Decoded
 from chatapi.upstream.answer import Answer as AnyAnswer
 from chatapi.upstream.cutoff import Cutoff, current_cutoff
 from chatapi.upstream.letterhead import Letterhead
@@ -58,7 +58,7 @@ class GeventTransport(Transport):
         if not isinstance(body, bytes):
             head += b"Content-Type: %b\r\n" % body.content_type.encode()
         answer = self.pool.send(head, body, _until_the_head(self._read_timeout_s), cutoff)
-        return answer if _is_plain(answer) else answer_of(_response(answer))  # which was not asked for
+        return answer if _is_plain(answer) else Decoded(_response(answer))  # which was not asked for
 
     def close(self) -> None:
         """Close the idle connections."""

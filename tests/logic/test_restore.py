@@ -15,6 +15,7 @@ from sqlalchemy import func, insert, select
 from chatapi.domain.calls import AttemptState, CallState, Charge, Grant, Settlement
 from chatapi.domain.principals import Claims
 from chatapi.domain.usage import Usage, UsageSource
+from chatapi.errors import InvalidInput
 from chatapi.logic import audit, installation
 from chatapi.logic.backup import back_up_to_file
 from chatapi.logic.restore import restore
@@ -130,5 +131,22 @@ def test_secrets_that_cannot_be_kept_are_told(fresh_database: FreshDatabase, tmp
     told = str(restore(new, tmp_path / "backup.zip", nothing).to_do)
     assert "The JWT secret here is not that of the backup" in told
     assert "Set CHATAPI_ENCRYPTION_KEYS" in told
+    for each in (old, new):
+        each.database.close()
+
+
+def test_what_goes_wrong_elsewhere_is_not_said_of_the_file(fresh_database: FreshDatabase, tmp_path: Path) -> None:
+    """As with `chatapi db restore FILE 2>&1 | head`: whoever hears of the progress has gone."""
+
+    def unheard(_done: int, _there: int) -> None:
+        raise BrokenPipeError
+
+    old, new = (make_runtime(fresh_database("sqlite")) for _ in range(2))
+    back_up_to_file(old, tmp_path / "backup.zip", nothing)
+    with pytest.raises(BrokenPipeError):
+        restore(new, tmp_path / "backup.zip", unheard)
+    with pytest.raises(InvalidInput, match="cannot be read: Is a directory"):
+        restore(new, tmp_path, nothing)
+    restore(new, tmp_path / "backup.zip", nothing)
     for each in (old, new):
         each.database.close()
